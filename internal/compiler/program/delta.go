@@ -1,0 +1,58 @@
+package program
+
+import "net/netip"
+
+// Delta names what may differ between two states of a Program. It holds keys, never values: the reader
+// looks the present value up in the Program, so deltas add up by union and a lost or doubled event cannot
+// leave a wrong value behind. A key that the Program no longer has was removed.
+type Delta struct {
+	Locals   map[netip.Addr]struct{}
+	Stacks   map[StackID]struct{}
+	Policies map[PolicyID]struct{}
+	// Sets holds, for each set that appeared, vanished or changed, the members to look at again.
+	Sets map[SetID]map[Member]struct{}
+}
+
+// NewDelta gives an empty Delta.
+func NewDelta() *Delta {
+	return &Delta{
+		Locals:   map[netip.Addr]struct{}{},
+		Stacks:   map[StackID]struct{}{},
+		Policies: map[PolicyID]struct{}{},
+		Sets:     map[SetID]map[Member]struct{}{},
+	}
+}
+
+// Empty says whether nothing changed.
+func (d *Delta) Empty() bool {
+	return len(d.Locals)+len(d.Stacks)+len(d.Policies)+len(d.Sets) == 0
+}
+
+// Set notes that the set appeared, vanished or changed, and gives its member keys to add to.
+func (d *Delta) Set(id SetID) map[Member]struct{} {
+	m := d.Sets[id]
+	if m == nil {
+		m = map[Member]struct{}{}
+		d.Sets[id] = m
+	}
+	return m
+}
+
+// Merge adds the keys of o.
+func (d *Delta) Merge(o *Delta) {
+	for k := range o.Locals {
+		d.Locals[k] = struct{}{}
+	}
+	for k := range o.Stacks {
+		d.Stacks[k] = struct{}{}
+	}
+	for k := range o.Policies {
+		d.Policies[k] = struct{}{}
+	}
+	for id, members := range o.Sets {
+		m := d.Set(id)
+		for k := range members {
+			m[k] = struct{}{}
+		}
+	}
+}

@@ -1,0 +1,235 @@
+// Package program holds the rule program: what one node must enforce, as plain
+// values that a renderer turns into kernel rules and an evaluator turns into a
+// verdict and its reason.
+//
+// It decides nothing. Who is isolated and what a rule means is settled by the
+// compiler before a Program exists; how a Program looks in the kernel is settled by
+// a renderer. The package therefore imports neither Kubernetes types nor anything
+// else of this module.
+//
+// Zero values are closed: a rule with zero Peers or zero Ports matches nothing.
+package program
+
+import "net/netip"
+
+// Direction of a connection as its local pod sees it.
+type Direction uint8
+
+const (
+	// Ingress judges the destination pod of a connection.
+	Ingress Direction = iota
+	// Egress judges the source pod of a connection.
+	Egress
+)
+
+// String gives the word that the API uses for policyTypes, in lower case.
+func (d Direction) String() string {
+	if d == Egress {
+		return "egress"
+	}
+	return "ingress"
+}
+
+// Directions lists both directions in the order in which tables and texts show them.
+func Directions() [2]Direction { return [2]Direction{Ingress, Egress} }
+
+// Verdict of a rule or of a tier's default.
+type Verdict uint8
+
+const (
+	// Deny drops the connection. It is the zero value, so that what is left unset stays closed.
+	Deny Verdict = iota
+	// Accept lets the connection pass in this direction; the other end is still judged.
+	Accept
+	// Pass leaves this tier and goes on with the next one.
+	Pass
+)
+
+// String gives the verdict in lower case.
+func (v Verdict) String() string {
+	switch v {
+	case Accept:
+		return "accept"
+	case Pass:
+		return "pass"
+	default:
+		return "deny"
+	}
+}
+
+// IP protocol numbers that carry ports in a NetworkPolicy, and those that need a rule of their own.
+const (
+	ICMP   uint8 = 1
+	TCP    uint8 = 6
+	UDP    uint8 = 17
+	ICMPv6 uint8 = 58
+	SCTP   uint8 = 132
+)
+
+// PolicyID names a policy object: "namespace/name" for a NetworkPolicy.
+type PolicyID string
+
+// SetID names an address set by its meaning: two sets with one ID have the same members.
+// It is a canonical text, not a kernel name.
+type SetID string
+
+// StackID names a Stack by its content: two addresses with one StackID are judged alike.
+type StackID string
+
+// Program is everything that one node enforces. Maps are never nil.
+//
+// The compiler owns it and changes it in place; readers use it between two changes.
+type Program struct {
+	// Locals holds every address of every pod of this node that policies can judge, isolated or not.
+	Locals map[netip.Addr]*Local
+	// Stacks holds the stacks that Locals name.
+	Stacks map[StackID]*Stack
+	// Policies holds the policies that Stacks name.
+	Policies map[PolicyID]*Policy
+	// Sets holds the sets that the rules of Policies name.
+	Sets map[SetID]*Set
+	// NodeAddrs are the addresses of this node. Traffic between them and this node's pods always passes.
+	NodeAddrs map[netip.Addr]struct{}
+}
+
+// New gives an empty Program: nothing is isolated.
+func New() *Program {
+	return &Program{
+		Locals:    map[netip.Addr]*Local{},
+		Stacks:    map[StackID]*Stack{},
+		Policies:  map[PolicyID]*Policy{},
+		Sets:      map[SetID]*Set{},
+		NodeAddrs: map[netip.Addr]struct{}{},
+	}
+}
+
+// Local is one address of this node's pods.
+type Local struct {
+	// Pods are the pods ("namespace/name", sorted) that report the address: one, unless a cluster's
+	// state is stale or a pod lies about its address.
+	Pods []string
+	// Ingress and Egress name one stack for each differently isolated pod of the address, sorted. All of
+	// them must accept. An empty list means: not isolated in that direction.
+	Ingress, Egress []StackID
+}
+
+// Stacks gives the stacks of one direction.
+func (l *Local) Stacks(d Direction) []StackID {
+	if d == Egress {
+		return l.Egress
+	}
+	return l.Ingress
+}
+
+// Isolated says whether any direction is isolated.
+func (l *Local) Isolated() bool { return len(l.Ingress)+len(l.Egress) > 0 }
+
+// Stack is how one pod is judged in one direction: tier after tier, top down. A connection that every
+// tier passes is accepted.
+type Stack struct {
+	ID        StackID
+	Direction Direction
+	Tiers     []Tier
+}
+
+// Tier is an ordered list of policies. Their rules are tried in order, the first that matches decides; if
+// none does, Default decides. The NetworkPolicy tier has only Accept rules and the default Deny, which
+// makes order irrelevant and yields the union of its rules.
+type Tier struct {
+	Policies []PolicyID
+	Default  Verdict
+}
+
+// Policy is one policy object's rules that are understood. What was not understood is absent.
+type Policy struct {
+	ID              PolicyID
+	Namespace, Name string
+	Ingress, Egress []Rule
+}
+
+// Rules gives the rules of one direction.
+func (p *Policy) Rules(d Direction) []Rule {
+	if d == Egress {
+		return p.Egress
+	}
+	return p.Ingress
+}
+
+// Rule matches a connection whose remote end is one of Peers and whose protocol and destination port is
+// one of Ports.
+type Rule struct {
+	Verdict Verdict
+	// Index is the rule's place in its object's ingress or egress list, from 0.
+	Index int
+	Peers Peers
+	Ports Ports
+}
+
+// Peers are the remote ends of a rule: any address at all, or the union of Sets and Blocks.
+type Peers struct {
+	Any    bool
+	Sets   []SetID
+	Blocks []Block
+}
+
+// Block is an ipBlock: the addresses of CIDR that no Except holds. Prefixes are masked and of one family
+// each; an IPv4-mapped prefix never stands here.
+type Block struct {
+	CIDR   netip.Prefix
+	Except []netip.Prefix
+}
+
+// Contains says whether the block holds the (unmapped) address.
+func (b Block) Contains(a netip.Addr) bool {
+	if !b.CIDR.Contains(a) {
+		return false
+	}
+	for _, e := range b.Except {
+		if e.Contains(a) {
+			return false
+		}
+	}
+	return true
+}
+
+// Ports are what a rule says of protocol and port: everything, portless protocols included, or the union
+// of List.
+type Ports struct {
+	Any  bool
+	List []Port
+}
+
+// Port matches one protocol and, unless Named is set, the destination ports First to Last, both included;
+// 0 to 65535 is every port. With Named set it matches the destination (address, port) pairs of that set.
+type Port struct {
+	Protocol    uint8
+	First, Last uint16
+	Named       SetID
+}
+
+// SetKind says what the members of a set are.
+type SetKind uint8
+
+const (
+	// PodAddrs is a set of pod addresses; Member.Port is 0.
+	PodAddrs SetKind = iota
+	// NamedPorts is a set of (pod address, port number) pairs of one port name and protocol.
+	NamedPorts
+)
+
+// Set is a set of pod addresses or of named ports.
+type Set struct {
+	ID   SetID
+	Kind SetKind
+	// Protocol of a NamedPorts set.
+	Protocol uint8
+	// Description says in words whom the set holds; it ends up in the kernel as a comment.
+	Description string
+	Members     map[Member]struct{}
+}
+
+// Member of a Set.
+type Member struct {
+	Addr netip.Addr
+	Port uint16
+}
