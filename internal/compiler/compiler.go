@@ -1,0 +1,128 @@
+// Package compiler turns Pods, Namespaces and NetworkPolicies into the rule program of one node.
+//
+// It decides who is isolated and what each rule means, by the doc comments of k8s.io/api/networking/v1 and
+// the Kubernetes documentation's page on Network Policies; where those are silent docs/semantics.md says
+// what holds here. It knows no clock, log, goroutine, client or kernel: the same objects give the same
+// program, whatever the order of events that brought them. An event recomputes what depends on it alone.
+//
+// What it cannot understand never widens access, never blocks other policies and never fails: the part
+// matches nothing, the policy still isolates, and a Diagnostic names object and field.
+package compiler
+
+import (
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
+	"github.com/netpol-agent/netpol-agent/internal/selector"
+)
+
+// Options of a Compiler.
+type Options struct {
+	// Node is the name of the node whose pods are judged. With an empty name every pod of the cluster is
+	// judged as if it were local.
+	Node string
+}
+
+// Compiler holds the objects and the program that follows from them. It is not safe for concurrent use.
+type Compiler struct {
+	node  string
+	prog  *program.Program
+	delta *program.Delta
+
+	pods  map[selector.PodKey]*pod
+	addrs map[netip.Addr]*address
+	// dirty holds the addresses whose Local must be looked at again before the event is done.
+	dirty map[netip.Addr]struct{}
+
+	policies map[selector.PodKey]*policy
+	// bySubject finds the policies that select their pods with one query.
+	bySubject map[string]map[*policy]struct{}
+	// subjects finds, for the pods of this node, the policies that select them.
+	subjects *selector.Index
+	// peers finds, for every pod, the peer sets that hold it.
+	peers *selector.Index
+
+	sets map[program.SetID]*set
+	// named holds those of sets that are NamedPorts sets.
+	named map[program.SetID]*set
+	// stackRefs counts the addresses that use a stack.
+	stackRefs map[program.StackID]int
+}
+
+// New gives a compiler that knows no object: nothing is isolated.
+func New(opts Options) *Compiler {
+	c := &Compiler{
+		node:      opts.Node,
+		prog:      program.New(),
+		delta:     program.NewDelta(),
+		pods:      map[selector.PodKey]*pod{},
+		addrs:     map[netip.Addr]*address{},
+		dirty:     map[netip.Addr]struct{}{},
+		policies:  map[selector.PodKey]*policy{},
+		bySubject: map[string]map[*policy]struct{}{},
+		sets:      map[program.SetID]*set{},
+		named:     map[program.SetID]*set{},
+		stackRefs: map[program.StackID]int{},
+	}
+	c.subjects = selector.NewIndex(c.subjectChanged)
+	c.peers = selector.NewIndex(c.peerChanged)
+	return c
+}
+
+// Program gives the program of the present state. It changes in place with the next event.
+func (c *Compiler) Program() *program.Program { return c.prog }
+
+// TakeDelta gives what may have changed in the program since the last call.
+func (c *Compiler) TakeDelta() *program.Delta {
+	d := c.delta
+	c.delta = program.NewDelta()
+	return d
+}
+
+// SetNamespace adds or changes a namespace.
+func (c *Compiler) SetNamespace(ns *corev1.Namespace) {
+	c.peers.SetNamespace(ns.Name, ns.Labels)
+	c.settle()
+}
+
+// DeleteNamespace forgets a namespace: no namespaceSelector matches it any more.
+func (c *Compiler) DeleteNamespace(name string) {
+	c.peers.DeleteNamespace(name)
+	c.settle()
+}
+
+// SetPod adds or changes a pod.
+func (c *Compiler) SetPod(p *corev1.Pod) {
+	c.replacePod(selector.PodKey{Namespace: p.Namespace, Name: p.Name}, readPod(p, c.node))
+	c.settle()
+}
+
+// DeletePod forgets a pod.
+func (c *Compiler) DeletePod(name types.NamespacedName) {
+	c.replacePod(selector.PodKey(name), podFacts{})
+	c.settle()
+}
+
+// SetPolicy adds or changes a policy.
+func (c *Compiler) SetPolicy(np *networkingv1.NetworkPolicy) {
+	c.replacePolicy(selector.PodKey{Namespace: np.Namespace, Name: np.Name}, parsePolicy(np))
+	c.settle()
+}
+
+// DeletePolicy forgets a policy.
+func (c *Compiler) DeletePolicy(name types.NamespacedName) {
+	c.replacePolicy(selector.PodKey(name), nil)
+	c.settle()
+}
+
+// SetNodeAddrs says which addresses this node has. It matters to the evaluator alone: the kernel knows them.
+func (c *Compiler) SetNodeAddrs(addrs []netip.Addr) {
+	clear(c.prog.NodeAddrs)
+	for _, a := range addrs {
+		c.prog.NodeAddrs[a.Unmap().WithZone("")] = struct{}{}
+	}
+}

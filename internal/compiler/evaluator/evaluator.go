@@ -1,0 +1,207 @@
+// Package evaluator answers, from a rule program alone, whether a new connection passes and why.
+//
+// It decides nothing that the program does not say, and it knows no kernel: it is one of the readings of a
+// program, beside the renderers, against which they are tested. It judges the first packet of a connection;
+// replies belong to their connection and pass with it.
+package evaluator
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
+)
+
+// Packet is the first packet of a connection with the addresses it has between destination and source NAT:
+// a Service's address is already the pod's, and the source is still the client's.
+type Packet struct {
+	Src, Dst netip.Addr
+	// Protocol is the IP protocol number.
+	Protocol uint8
+	// DstPort counts for TCP, UDP and SCTP.
+	DstPort uint16
+	// ICMPv6Type counts for ICMPv6.
+	ICMPv6Type uint8
+}
+
+// Result is the verdict on a packet with its reasons.
+type Result struct {
+	// Verdict is Accept or Deny.
+	Verdict program.Verdict
+	// Exempt says why nobody judges the packet, and is empty if it is judged.
+	Exempt string
+	// Egress and Ingress tell how the source's and the destination's address were judged; nil for an address
+	// that is no pod of this node.
+	Egress, Ingress *Judgement
+}
+
+// Judgement is what one local address says of the packet.
+type Judgement struct {
+	Direction program.Direction
+	// Pods are those of the address, "namespace/name".
+	Pods []string
+	// Stacks holds one answer for each stack of the address; all must accept. Empty: not isolated.
+	Stacks []StackAnswer
+}
+
+// Isolated says whether any policy isolates the address in this direction.
+func (j *Judgement) Isolated() bool { return len(j.Stacks) > 0 }
+
+// Accepts says whether the address lets the packet pass.
+func (j *Judgement) Accepts() bool {
+	return !slices.ContainsFunc(j.Stacks, func(s StackAnswer) bool { return s.Verdict != program.Accept })
+}
+
+// StackAnswer is what one stack says of the packet.
+type StackAnswer struct {
+	Stack   program.StackID
+	Verdict program.Verdict
+	// By is the rule that decided; nil if a tier's default did, or if every tier passed.
+	By *RuleRef
+	// Policies are those of the tiers that were asked.
+	Policies []program.PolicyID
+	// Misses says for every rule that did not match why not.
+	Misses []Miss
+}
+
+// RuleRef names a rule of a policy object.
+type RuleRef struct {
+	Policy    program.PolicyID
+	Direction program.Direction
+	Index     int
+}
+
+// Miss is a rule that did not match, with what kept it from matching.
+type Miss struct {
+	RuleRef
+	Peer, Port bool // which of the two did not match
+}
+
+// Evaluate judges a packet. Addresses are taken unmapped.
+func Evaluate(p *program.Program, pkt Packet) Result {
+	pkt.Src, pkt.Dst = pkt.Src.Unmap(), pkt.Dst.Unmap()
+	src, dst := p.Locals[pkt.Src], p.Locals[pkt.Dst]
+	if why := exempt(p, pkt, src, dst); why != "" {
+		return Result{Verdict: program.Accept, Exempt: why}
+	}
+	r := Result{Verdict: program.Accept}
+	if src != nil {
+		r.Egress = judge(p, src, program.Egress, pkt)
+	}
+	if dst != nil {
+		r.Ingress = judge(p, dst, program.Ingress, pkt)
+	}
+	for _, j := range []*Judgement{r.Egress, r.Ingress} {
+		if j != nil && !j.Accepts() {
+			r.Verdict = program.Deny
+		}
+	}
+	return r
+}
+
+// exempt names the reason for which a packet passes whatever the policies say.
+func exempt(p *program.Program, pkt Packet, src, dst *program.Local) string {
+	_, fromNode := p.NodeAddrs[pkt.Src]
+	_, toNode := p.NodeAddrs[pkt.Dst]
+	switch {
+	case pkt.Src == pkt.Dst:
+		return "a pod always reaches itself"
+	case fromNode && dst != nil, toNode && src != nil:
+		return "a pod and the node it runs on always reach each other"
+	case pkt.Protocol == program.ICMPv6 && pkt.ICMPv6Type >= 133 && pkt.ICMPv6Type <= 137:
+		return "neighbour discovery and router messages always pass"
+	}
+	return ""
+}
+
+func judge(p *program.Program, l *program.Local, d program.Direction, pkt Packet) *Judgement {
+	j := &Judgement{Direction: d, Pods: l.Pods}
+	for _, id := range l.Stacks(d) {
+		j.Stacks = append(j.Stacks, ask(p, id, d, pkt))
+	}
+	return j
+}
+
+// ask tries the stack's tiers top down. A stack that the program does not have denies.
+func ask(p *program.Program, id program.StackID, d program.Direction, pkt Packet) StackAnswer {
+	ans := StackAnswer{Stack: id, Verdict: program.Deny}
+	st := p.Stacks[id]
+	if st == nil {
+		return ans
+	}
+	for i := range st.Tiers {
+		t := &st.Tiers[i]
+		ans.Policies = append(ans.Policies, t.Policies...)
+		v, by := askTier(p, t, d, pkt, &ans)
+		if v != program.Pass {
+			ans.Verdict, ans.By = v, by
+			return ans
+		}
+	}
+	ans.Verdict = program.Accept
+	return ans
+}
+
+func askTier(p *program.Program, t *program.Tier, d program.Direction, pkt Packet, ans *StackAnswer) (program.Verdict, *RuleRef) {
+	for _, pid := range t.Policies {
+		pol := p.Policies[pid]
+		if pol == nil {
+			continue
+		}
+		rules := pol.Rules(d)
+		for i := range rules {
+			ref := RuleRef{Policy: pid, Direction: d, Index: rules[i].Index}
+			peer, port := matchPeers(p, &rules[i].Peers, d, pkt), matchPorts(p, &rules[i].Ports, pkt)
+			if peer && port {
+				return rules[i].Verdict, &ref
+			}
+			ans.Misses = append(ans.Misses, Miss{RuleRef: ref, Peer: !peer, Port: !port})
+		}
+	}
+	return t.Default, nil
+}
+
+// matchPeers looks at the remote end: the source of an ingress, the destination of an egress connection.
+func matchPeers(p *program.Program, ps *program.Peers, d program.Direction, pkt Packet) bool {
+	if ps.Any {
+		return true
+	}
+	remote := pkt.Src
+	if d == program.Egress {
+		remote = pkt.Dst
+	}
+	for _, id := range ps.Sets {
+		if inSet(p, id, program.Member{Addr: remote}) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(ps.Blocks, func(b program.Block) bool { return b.Contains(remote) })
+}
+
+func matchPorts(p *program.Program, ps *program.Ports, pkt Packet) bool {
+	if ps.Any {
+		return true
+	}
+	for _, port := range ps.List {
+		if port.Protocol != pkt.Protocol {
+			continue
+		}
+		if port.Named != "" {
+			if inSet(p, port.Named, program.Member{Addr: pkt.Dst, Port: pkt.DstPort}) {
+				return true
+			}
+		} else if port.First <= pkt.DstPort && pkt.DstPort <= port.Last {
+			return true
+		}
+	}
+	return false
+}
+
+func inSet(p *program.Program, id program.SetID, m program.Member) bool {
+	s := p.Sets[id]
+	if s == nil {
+		return false
+	}
+	_, in := s.Members[m]
+	return in
+}

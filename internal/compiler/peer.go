@@ -1,0 +1,116 @@
+package compiler
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilnet "k8s.io/utils/net"
+
+	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
+	"github.com/netpol-agent/netpol-agent/internal/selector"
+)
+
+// peer reads one peer into out. "Exactly one of podSelector/namespaceSelector and ipBlock": what has neither
+// or both cannot be understood and matches nothing.
+func (ps *parser) peer(field string, p *networkingv1.NetworkPolicyPeer, out *program.Peers) []setRef {
+	selects := p.PodSelector != nil || p.NamespaceSelector != nil
+	switch {
+	case p.IPBlock != nil && selects:
+		ps.diagnose(field, "ipBlock beside a podSelector or namespaceSelector; the peer matches nothing")
+	case p.IPBlock != nil:
+		if b, ok := ps.block(field+".ipBlock", p.IPBlock); ok {
+			out.Blocks = append(out.Blocks, b)
+		}
+	case selects:
+		if q, ok := ps.query(field, p); ok {
+			ref := podSetRef(q)
+			if !slices.Contains(out.Sets, ref.id) {
+				out.Sets = append(out.Sets, ref.id)
+			}
+			return []setRef{ref}
+		}
+	default:
+		ps.diagnose(field, "none of podSelector, namespaceSelector and ipBlock is given; the peer matches nothing")
+	}
+	return nil
+}
+
+// query: "If namespaceSelector is also set, then the NetworkPolicyPeer as a whole selects the pods matching
+// podSelector in the namespaces selected by namespaceSelector. Otherwise it selects the pods matching
+// podSelector in the policy's own namespace."
+func (ps *parser) query(field string, p *networkingv1.NetworkPolicyPeer) (selector.Query, bool) {
+	pods, okPods := ps.selector(field+".podSelector", p.PodSelector)
+	if p.NamespaceSelector == nil {
+		return selector.Query{Namespace: ps.np.Namespace, Pods: pods}, okPods
+	}
+	nss, okNamespaces := ps.selector(field+".namespaceSelector", p.NamespaceSelector)
+	return selector.Query{Namespaces: nss, Pods: pods}, okPods && okNamespaces
+}
+
+func (ps *parser) selector(field string, ls *metav1.LabelSelector) (selector.Selector, bool) {
+	s, err := selector.Parse(ls)
+	if err != nil {
+		ps.diagnose(field, "%v; the peer matches nothing", err)
+		return s, false
+	}
+	return s, true
+}
+
+// block reads an ipBlock. An except that cannot be read leaves unknown which addresses were meant to stay
+// out, so the whole block matches nothing.
+func (ps *parser) block(field string, b *networkingv1.IPBlock) (program.Block, bool) {
+	cidr, err := parseCIDR(b.CIDR)
+	if err != nil {
+		ps.diagnose(field+".cidr", "%v; the peer matches nothing", err)
+		return program.Block{}, false
+	}
+	out, ok := program.Block{CIDR: cidr}, true
+	for i, e := range b.Except {
+		x, err := parseCIDR(e)
+		if err != nil {
+			ps.diagnose(fmt.Sprintf("%s.except[%d]", field, i), "%v; the peer matches nothing", err)
+			ok = false
+			continue
+		}
+		if !x.Overlaps(cidr) || x.Bits() <= cidr.Bits() {
+			ps.diagnose(fmt.Sprintf("%s.except[%d]", field, i), "%s is not inside %s", e, b.CIDR)
+		}
+		if x.Overlaps(cidr) {
+			out.Except = append(out.Except, x)
+		}
+	}
+	return out, ok
+}
+
+// parseCIDR reads a CIDR as Kubernetes has always read stored ones: octets with leading zeros are decimal,
+// host bits are cut off, and a block of IPv4-mapped IPv6 addresses is the IPv4 block it maps.
+func parseCIDR(s string) (netip.Prefix, error) {
+	_, n, err := utilnet.ParseCIDRSloppy(s)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("%q is not a CIDR", s)
+	}
+	return prefixOf(s, n)
+}
+
+func prefixOf(s string, n *net.IPNet) (netip.Prefix, error) {
+	ones, bits := n.Mask.Size()
+	a, ok := netip.AddrFromSlice(n.IP)
+	if !ok {
+		return netip.Prefix{}, fmt.Errorf("%q is not a CIDR", s)
+	}
+	if a.Is4In6() || a.Is4() {
+		if bits == 128 {
+			ones -= 96
+		}
+		a = a.Unmap()
+	}
+	p := netip.PrefixFrom(a, ones)
+	if !p.IsValid() {
+		return netip.Prefix{}, fmt.Errorf("%q covers more than the IPv4-mapped addresses", s)
+	}
+	return p.Masked(), nil
+}

@@ -1,0 +1,211 @@
+package compiler
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
+	"github.com/netpol-agent/netpol-agent/internal/selector"
+)
+
+// podFacts is what matters of a pod. The zero value is a pod that takes no part: none at all, one with
+// hostNetwork, or one that is over.
+type podFacts struct {
+	takesPart bool
+	local     bool
+	labels    map[string]string
+	addrs     []netip.Addr
+	ports     map[namedPort]uint16
+}
+
+// namedPort is how a policy names a container port.
+type namedPort struct {
+	protocol uint8
+	name     string
+}
+
+func (f podFacts) equal(o podFacts) bool {
+	return f.takesPart == o.takesPart && f.local == o.local && slices.Equal(f.addrs, o.addrs) &&
+		maps.Equal(f.labels, o.labels) && maps.Equal(f.ports, o.ports)
+}
+
+// readPod takes from a pod what matters. Pods with hostNetwork are their node's addresses, never selected
+// and never a peer; pods that are over have given their address back. A terminating pod that still runs is
+// like any other.
+func readPod(p *corev1.Pod, node string) podFacts {
+	if p.Spec.HostNetwork || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
+		return podFacts{}
+	}
+	return podFacts{
+		takesPart: true,
+		local:     node == "" || p.Spec.NodeName == node,
+		labels:    p.Labels,
+		addrs:     podAddrs(p),
+		ports:     podPorts(p),
+	}
+}
+
+// podAddrs gives every address that the pod's status reports, sorted, each once. What is no address is
+// skipped: a pod without one needs no rule.
+func podAddrs(p *corev1.Pod) []netip.Addr {
+	var out []netip.Addr
+	add := func(s string) {
+		if a, err := netip.ParseAddr(s); err == nil {
+			out = append(out, a.Unmap().WithZone(""))
+		}
+	}
+	add(p.Status.PodIP)
+	for _, ip := range p.Status.PodIPs {
+		add(ip.IP)
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	return slices.Compact(out)
+}
+
+// podPorts gives the pod's named ports. Containers come before sidecars, and the first port of a name and
+// protocol counts.
+func podPorts(p *corev1.Pod) map[namedPort]uint16 {
+	var out map[namedPort]uint16
+	add := func(ports []corev1.ContainerPort) {
+		for _, cp := range ports {
+			proto, ok := protocolNumber(&cp.Protocol)
+			if cp.Name == "" || !ok || cp.ContainerPort < 1 || cp.ContainerPort > 65535 {
+				continue
+			}
+			if out == nil {
+				out = map[namedPort]uint16{}
+			}
+			if key := (namedPort{proto, cp.Name}); out[key] == 0 {
+				out[key] = uint16(cp.ContainerPort)
+			}
+		}
+	}
+	for i := range p.Spec.Containers {
+		add(p.Spec.Containers[i].Ports)
+	}
+	for i := range p.Spec.InitContainers {
+		ic := &p.Spec.InitContainers[i]
+		if ic.RestartPolicy != nil && *ic.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			add(ic.Ports)
+		}
+	}
+	return out
+}
+
+// protocolNumber gives the IP protocol of a port; a missing one is TCP, as API defaulting has it.
+func protocolNumber(p *corev1.Protocol) (uint8, bool) {
+	if p == nil || *p == "" {
+		return program.TCP, true
+	}
+	switch *p {
+	case corev1.ProtocolTCP:
+		return program.TCP, true
+	case corev1.ProtocolUDP:
+		return program.UDP, true
+	case corev1.ProtocolSCTP:
+		return program.SCTP, true
+	}
+	return 0, false
+}
+
+// pod is a pod that takes part.
+type pod struct {
+	key selector.PodKey
+	podFacts
+	// policies are those that select the pod, if it is local.
+	policies map[*policy]struct{}
+	// sets are the pod sets whose query the pod matches.
+	sets map[*set]struct{}
+}
+
+// address is an address that pods report: one pod, unless the cluster's state is stale.
+type address struct{ pods []*pod }
+
+// replacePod goes from what is known of a pod to the given facts.
+func (c *Compiler) replacePod(key selector.PodKey, next podFacts) {
+	p := c.pods[key]
+	if p == nil {
+		if !next.takesPart {
+			return
+		}
+		p = &pod{key: key, policies: map[*policy]struct{}{}, sets: map[*set]struct{}{}}
+		c.pods[key] = p
+	}
+	if p.equal(next) {
+		return
+	}
+	prev := p.podFacts
+	p.podFacts = next
+	moved := c.moveAddrs(p, prev.addrs, next.addrs)
+	// Addresses first, with the matches as they were: the index then reports what the labels change, and
+	// that is settled at the present addresses.
+	for _, a := range moved {
+		c.refreshSets(a, p)
+	}
+	c.indexPod(p, prev)
+	if len(moved) > 0 || !maps.Equal(prev.ports, next.ports) {
+		c.refreshNamedPorts(prev, next)
+	}
+	if prev.local || next.local {
+		c.touch(prev.addrs...)
+		c.touch(next.addrs...)
+	}
+	if !next.takesPart {
+		delete(c.pods, key)
+	}
+}
+
+// indexPod tells the indexes about the pod; they answer through subjectChanged and peerChanged.
+func (c *Compiler) indexPod(p *pod, prev podFacts) {
+	switch {
+	case p.takesPart:
+		c.peers.SetPod(p.key, p.labels)
+	case prev.takesPart:
+		c.peers.DeletePod(p.key)
+	}
+	switch {
+	case p.takesPart && p.local:
+		c.subjects.SetPod(p.key, p.labels)
+	case prev.local:
+		c.subjects.DeletePod(p.key)
+	}
+}
+
+// moveAddrs takes the pod from addresses that it no longer reports and puts it at new ones; it gives both.
+func (c *Compiler) moveAddrs(p *pod, prev, next []netip.Addr) []netip.Addr {
+	var moved []netip.Addr
+	for _, a := range prev {
+		if slices.Contains(next, a) {
+			continue
+		}
+		at := c.addrs[a]
+		at.pods = slices.DeleteFunc(at.pods, func(o *pod) bool { return o == p })
+		if len(at.pods) == 0 {
+			delete(c.addrs, a)
+		}
+		moved = append(moved, a)
+	}
+	for _, a := range next {
+		if slices.Contains(prev, a) {
+			continue
+		}
+		at := c.addrs[a]
+		if at == nil {
+			at = &address{}
+			c.addrs[a] = at
+		}
+		at.pods = append(at.pods, p)
+		moved = append(moved, a)
+	}
+	return moved
+}
+
+// touch notes that the Local of these addresses must be looked at again.
+func (c *Compiler) touch(addrs ...netip.Addr) {
+	for _, a := range addrs {
+		c.dirty[a] = struct{}{}
+	}
+}

@@ -1,0 +1,210 @@
+package selector
+
+// PodKey names a pod.
+type PodKey struct{ Namespace, Name string }
+
+// String gives "namespace/name".
+func (k PodKey) String() string { return k.Namespace + "/" + k.Name }
+
+// OnChange is told that a pod began or ceased to match a query. It must not call the index back.
+type OnChange func(queryID string, pod PodKey, matches bool)
+
+// Index knows pods, namespaces and queries, and tells each change of "this pod matches that query" once. An
+// event costs what it changes: a pod event tries only queries that its namespace and labels can reach, a
+// namespace event only the pods of that namespace.
+//
+// It is not safe for concurrent use.
+type Index struct {
+	onChange   OnChange
+	namespaces map[string]*namespace
+	queries    map[string]*query
+	// byNamespaceLabels holds the queries that select namespaces by label.
+	byNamespaceLabels map[*query]struct{}
+}
+
+type namespace struct {
+	known  bool
+	labels map[string]string
+	pods   map[PodKey]*indexedPod
+	// queries holds every query that reaches this namespace.
+	queries bucket
+	// named counts the queries that name this namespace, so that it outlives its last pod.
+	named int
+}
+
+type indexedPod struct {
+	key     PodKey
+	labels  map[string]string
+	matches map[*query]struct{}
+}
+
+type query struct {
+	Query
+	id   string
+	refs int
+}
+
+// NewIndex gives an empty index that reports to onChange.
+func NewIndex(onChange OnChange) *Index {
+	return &Index{
+		onChange:          onChange,
+		namespaces:        map[string]*namespace{},
+		queries:           map[string]*query{},
+		byNamespaceLabels: map[*query]struct{}{},
+	}
+}
+
+// Acquire makes the query active, or counts one more use of it, and gives its ID. Its present matches are
+// reported before Acquire returns, if it is new.
+func (ix *Index) Acquire(q Query) string {
+	id := q.ID()
+	if known := ix.queries[id]; known != nil {
+		known.refs++
+		return id
+	}
+	nq := &query{Query: q, id: id, refs: 1}
+	ix.queries[id] = nq
+	if q.Namespace != "" {
+		ns := ix.namespace(q.Namespace)
+		ns.named++
+		ix.attach(ns, nq)
+		return id
+	}
+	ix.byNamespaceLabels[nq] = struct{}{}
+	for _, ns := range ix.namespaces {
+		if ns.known && q.Namespaces.Matches(ns.labels) {
+			ix.attach(ns, nq)
+		}
+	}
+	return id
+}
+
+// Release takes back one Acquire. After the last one its matches are reported as ended and it is forgotten.
+func (ix *Index) Release(id string) {
+	q := ix.queries[id]
+	if q == nil {
+		return
+	}
+	if q.refs--; q.refs > 0 {
+		return
+	}
+	delete(ix.queries, id)
+	if q.Namespace != "" {
+		ns := ix.namespaces[q.Namespace]
+		ns.named--
+		ix.detach(ns, q)
+		ix.dropIfUnused(q.Namespace)
+		return
+	}
+	delete(ix.byNamespaceLabels, q)
+	for _, ns := range ix.namespaces {
+		if ns.known && q.Namespaces.Matches(ns.labels) {
+			ix.detach(ns, q)
+		}
+	}
+}
+
+// SetNamespace adds a namespace or changes its labels.
+func (ix *Index) SetNamespace(name string, labels map[string]string) {
+	ns := ix.namespace(name)
+	for q := range ix.byNamespaceLabels {
+		before := ns.known && q.Namespaces.Matches(ns.labels)
+		after := q.Namespaces.Matches(labels)
+		switch {
+		case after && !before:
+			ix.attach(ns, q)
+		case before && !after:
+			ix.detach(ns, q)
+		}
+	}
+	ns.known, ns.labels = true, labels
+}
+
+// DeleteNamespace forgets a namespace's labels. Pods that are still in it match only queries that name it.
+func (ix *Index) DeleteNamespace(name string) {
+	ns := ix.namespaces[name]
+	if ns == nil || !ns.known {
+		return
+	}
+	for q := range ix.byNamespaceLabels {
+		if q.Namespaces.Matches(ns.labels) {
+			ix.detach(ns, q)
+		}
+	}
+	ns.known, ns.labels = false, nil
+	ix.dropIfUnused(name)
+}
+
+// SetPod adds a pod or changes its labels.
+func (ix *Index) SetPod(key PodKey, labels map[string]string) {
+	ns := ix.namespace(key.Namespace)
+	p := ns.pods[key]
+	if p == nil {
+		p = &indexedPod{key: key, matches: map[*query]struct{}{}}
+		ns.pods[key] = p
+	}
+	p.labels = labels
+	for q := range p.matches {
+		if !q.Pods.Matches(labels) {
+			ix.mark(p, q, false)
+		}
+	}
+	ns.queries.matching(labels, func(q *query) { ix.mark(p, q, true) })
+}
+
+// DeletePod forgets a pod; the matches it had are reported as ended.
+func (ix *Index) DeletePod(key PodKey) {
+	ns := ix.namespaces[key.Namespace]
+	if ns == nil || ns.pods[key] == nil {
+		return
+	}
+	p := ns.pods[key]
+	for q := range p.matches {
+		ix.mark(p, q, false)
+	}
+	delete(ns.pods, key)
+	ix.dropIfUnused(key.Namespace)
+}
+
+func (ix *Index) mark(p *indexedPod, q *query, matches bool) {
+	if _, had := p.matches[q]; had == matches {
+		return
+	}
+	if matches {
+		p.matches[q] = struct{}{}
+	} else {
+		delete(p.matches, q)
+	}
+	ix.onChange(q.id, p.key, matches)
+}
+
+func (ix *Index) attach(ns *namespace, q *query) {
+	ns.queries.add(q)
+	for _, p := range ns.pods {
+		if q.Pods.Matches(p.labels) {
+			ix.mark(p, q, true)
+		}
+	}
+}
+
+func (ix *Index) detach(ns *namespace, q *query) {
+	ns.queries.remove(q)
+	for _, p := range ns.pods {
+		ix.mark(p, q, false)
+	}
+}
+
+func (ix *Index) namespace(name string) *namespace {
+	ns := ix.namespaces[name]
+	if ns == nil {
+		ns = &namespace{pods: map[PodKey]*indexedPod{}}
+		ix.namespaces[name] = ns
+	}
+	return ns
+}
+
+func (ix *Index) dropIfUnused(name string) {
+	if ns := ix.namespaces[name]; !ns.known && ns.named == 0 && len(ns.pods) == 0 {
+		delete(ix.namespaces, name)
+	}
+}

@@ -1,0 +1,85 @@
+// Package selector decides which pods a label selector means, and keeps the answer up to date event by event.
+//
+// It knows labels, namespaces and names, and nothing of addresses, nodes, policies or verdicts: whether a pod
+// takes part at all, and what follows from a match, is the compiler's business. It does no I/O.
+package selector
+
+import (
+	"fmt"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
+)
+
+// Selector is a parsed label selector. Two selectors with one String match the same objects. The zero value
+// matches nothing.
+type Selector struct {
+	sel  labels.Selector
+	text string
+	// pin is a label that every match carries; it lets an index skip most objects.
+	pin    label
+	pinned bool
+}
+
+type label struct{ key, value string }
+
+// Everything matches every object.
+func Everything() Selector { return Selector{sel: labels.Everything()} }
+
+// Parse reads a selector of the API. A nil or empty one matches everything, as an empty podSelector or
+// namespaceSelector does; callers decide what an absent one means. The error says what cannot be understood.
+func Parse(ls *metav1.LabelSelector) (Selector, error) {
+	if ls == nil {
+		return Everything(), nil
+	}
+	sel, err := metav1.LabelSelectorAsSelector(ls)
+	if err != nil {
+		return Selector{}, fmt.Errorf("label selector: %w", err)
+	}
+	return canonical(sel)
+}
+
+// canonical writes requirements that mean the same the same way: "key in (v)" and "key=v" are one.
+func canonical(sel labels.Selector) (Selector, error) {
+	reqs, selectable := sel.Requirements()
+	if !selectable {
+		return Selector{}, nil
+	}
+	out := labels.NewSelector()
+	var s Selector
+	for _, r := range reqs {
+		values := r.Values().List()
+		op := r.Operator()
+		if op == selection.Equals || op == selection.DoubleEquals {
+			op = selection.In
+		}
+		if op == selection.In && len(values) == 1 {
+			op = selection.Equals
+			pin := label{r.Key(), values[0]}
+			if !s.pinned || pin.key < s.pin.key {
+				s.pin, s.pinned = pin, true
+			}
+		}
+		slices.Sort(values)
+		nr, err := labels.NewRequirement(r.Key(), op, values)
+		if err != nil {
+			return Selector{}, fmt.Errorf("label selector: %w", err)
+		}
+		out = out.Add(*nr)
+	}
+	s.sel, s.text = out, out.String()
+	return s, nil
+}
+
+// Matches says whether an object with these labels is meant.
+func (s Selector) Matches(l map[string]string) bool {
+	return s.sel != nil && s.sel.Matches(labels.Set(l))
+}
+
+// String gives the canonical text, empty for a selector of everything.
+func (s Selector) String() string { return s.text }
+
+// IsEverything says whether every object matches, labelled or not.
+func (s Selector) IsEverything() bool { return s.sel != nil && s.sel.Empty() }
