@@ -1,0 +1,102 @@
+package ruleset
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	// MaxComment is the longest comment in bytes that the nft tool reads back.
+	MaxComment = 128
+	// MaxName is the longest name in bytes that this project gives to a chain or set. The kernel's own limit is
+	// 255; the rest is left so that lists stay readable.
+	MaxName = 128
+	// hashDigits of SHA-256 in hexadecimal: 80 bits, so that nobody who chooses the names of policies can make
+	// two of them meet.
+	hashDigits = 20
+)
+
+// Comment makes a comment of s that the nft tool can print and read again: no quotes, control characters or
+// invalid UTF-8, and at most MaxComment bytes; a longer one is cut between characters and ends in "…".
+func Comment(s string) string {
+	clean := strings.Map(func(r rune) rune {
+		switch {
+		case r == '"':
+			return '\''
+		case r == utf8.RuneError:
+			return '?'
+		case unicode.IsControl(r), r == '\u2028', r == '\u2029':
+			return ' '
+		}
+		return r
+	}, s)
+	if len(clean) <= MaxComment {
+		return clean
+	}
+	const dots = "…"
+	end := MaxComment - len(dots)
+	for !utf8.RuneStart(clean[end]) {
+		end--
+	}
+	return clean[:end] + dots
+}
+
+// Name makes a chain or set name of parts, joined by "/". Different parts give different names: parts that hold
+// anything but ASCII letters, digits, "." and "-", or whose name would be too long, are shown as far as possible
+// and followed by "_" and a hash of all parts, and no other name holds an underscore. The first part should
+// begin with a letter, and there should be two parts or more: a name of one part can be a keyword of the nft
+// tool.
+func Name(parts ...string) string {
+	name := strings.Join(parts, "/")
+	if len(name) <= MaxName && plainParts(parts) {
+		return name
+	}
+	h := sha256.New()
+	var size [8]byte
+	for _, p := range parts {
+		binary.BigEndian.PutUint64(size[:], uint64(len(p)))
+		h.Write(size[:])
+		h.Write([]byte(p))
+	}
+	shown := strings.Map(func(r rune) rune {
+		if plainRune(r) || r == '/' {
+			return r
+		}
+		return '.'
+	}, name)
+	if shown == "" || !letter(rune(shown[0])) {
+		shown = "x" + shown
+	}
+	if limit := MaxName - hashDigits - 1; len(shown) > limit {
+		shown = shown[:limit]
+	}
+	return shown + "_" + hex.EncodeToString(h.Sum(nil))[:hashDigits]
+}
+
+func plainParts(parts []string) bool {
+	for i, p := range parts {
+		if p == "" || i == 0 && !letter(rune(p[0])) {
+			return false
+		}
+		if strings.IndexFunc(p, func(r rune) bool { return !plainRune(r) }) >= 0 {
+			return false
+		}
+	}
+	return len(parts) > 0
+}
+
+func letter(r rune) bool { return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' }
+
+func plainRune(r rune) bool { return letter(r) || '0' <= r && r <= '9' || r == '.' || r == '-' }
+
+// validName says whether the nft tool can read name where it expects an identifier.
+func validName(name string) bool {
+	if name == "" || len(name) > MaxName || !letter(rune(name[0])) && name[0] != '_' {
+		return false
+	}
+	return strings.IndexFunc(name, func(r rune) bool { return !plainRune(r) && r != '/' && r != '_' }) < 0
+}
