@@ -1,0 +1,135 @@
+package sync
+
+import (
+	"errors"
+	"time"
+
+	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
+)
+
+// apply writes the pending changes in one transaction.
+func (e *Engine) apply() {
+	start := time.Now()
+	var stats Stats
+	err := guard(func() (err error) {
+		stats, err = e.cfg.Backend.Apply(e.model.compiler.Program(), e.delta)
+		return err
+	})
+	if err != nil {
+		e.failed(start, err)
+		return
+	}
+	e.log.Debug("applied", "ops", stats.Ops, "elements", stats.Elements, "full", stats.Full,
+		"events", len(e.events), "took", time.Since(start))
+	e.committed(start, Change{Delta: e.delta, All: stats.Full})
+}
+
+// fullSync makes the kernel equal to the program, whatever it has.
+func (e *Engine) fullSync() {
+	start := time.Now()
+	why, foreign := e.resync, e.onlyForeignChanges()
+	var stats Stats
+	err := guard(func() (err error) {
+		stats, err = e.cfg.Backend.Sync(e.model.compiler.Program())
+		return err
+	})
+	e.schedule(start)
+	if err != nil {
+		e.failed(start, err)
+		return
+	}
+	took := time.Since(start)
+	switch {
+	case !e.written:
+		e.log.Info("enforcing", "ops", stats.Ops, "elements", stats.Elements, "adopted", !stats.Full, "took", took)
+		// The initial list says nothing about the delay of an event.
+		e.events = nil
+	case foreign && stats.Ops > 0:
+		e.metrics.Resyncs.WithLabelValues(resyncRepaired).Inc()
+		e.log.Warn("kernel differed from the program and was repaired", "ops", stats.Ops, "reason", why, "took", took)
+	default:
+		e.metrics.Resyncs.WithLabelValues(resyncClean).Inc()
+		e.log.Debug("compared", "ops", stats.Ops, "reason", why, "took", took)
+	}
+	all := !e.written || why == reasonReplaced || stats.Full || (foreign && stats.Ops > 0)
+	e.written, e.resync = true, ""
+	e.committed(start, Change{Delta: e.delta, All: all})
+}
+
+// onlyForeignChanges says whether any difference that a comparison finds now must be somebody else's doing.
+func (e *Engine) onlyForeignChanges() bool {
+	return e.written && e.retry.failures == 0 && e.delta.Empty() && e.resync != reasonReplaced
+}
+
+// schedule puts off the next comparison, in proportion to what this one has cost.
+func (e *Engine) schedule(start time.Time) {
+	now := time.Now()
+	rest := dutyCycle * now.Sub(start)
+	e.nextSync = now.Add(max(e.cfg.Resync, rest))
+	e.nextDrift = now.Add(max(e.cfg.Drift, rest))
+}
+
+// committed notes that kernel and program are equal.
+func (e *Engine) committed(start time.Time, c Change) {
+	e.metrics.committed(start, e.events)
+	e.health.Wrote()
+	if e.retry.failures > 0 {
+		e.log.Info("transactions succeed again", "failures", e.retry.failures)
+	}
+	e.retry.reset()
+	e.delta, e.events = program.NewDelta(), nil
+	e.gauges.stale = true
+	if e.cfg.Hooks.Committed != nil && (c.All || !c.Delta.Empty()) {
+		e.cfg.Hooks.Committed(e.model.compiler.Program(), c)
+	}
+}
+
+// failed notes that kernel and program may differ, and when to try again.
+func (e *Engine) failed(start time.Time, err error) {
+	e.metrics.Applied.WithLabelValues(resultError).Inc()
+	e.metrics.Apply.Observe(time.Since(start).Seconds())
+	e.health.Failed(err)
+	e.retry.failed(start)
+	if now := time.Now(); e.retry.failures == 1 || now.Sub(e.failLog) >= failLogEvery {
+		e.failLog = now
+		attrs := []any{"error", err, "failures", e.retry.failures, "next_try_in", e.retry.at.Sub(now),
+			"uncommitted_changes", e.pending()}
+		var p *panicError
+		if errors.As(err, &p) {
+			attrs = append(attrs, "stack", string(p.stack))
+		}
+		e.log.Error("transaction failed, the kernel keeps the former rules", attrs...)
+	}
+	if e.cfg.Hooks.Failed != nil {
+		e.cfg.Hooks.Failed(err, e.retry.failures)
+	}
+}
+
+// checkDrift looks whether somebody else has changed the kernel's rules.
+func (e *Engine) checkDrift() {
+	start := time.Now()
+	e.nextDrift = start.Add(e.cfg.Drift)
+	var drifted bool
+	err := guard(func() (err error) {
+		drifted, err = e.cfg.Backend.Drifted()
+		return err
+	})
+	switch {
+	case err != nil:
+		e.failed(start, err)
+		e.resync = reasonDriftUnknown
+	case drifted:
+		e.resync = reasonDrift
+	}
+}
+
+// Reasons for a full comparison besides the passing of time.
+const (
+	reasonStart        = "start"
+	reasonReplaced     = "compiler replaced"
+	reasonDrift        = "nftables changed by somebody else"
+	reasonDriftUnknown = "drift check failed"
+)
+
+// failLogEvery bounds the log of a failure that lasts.
+const failLogEvery = 10 * time.Second
