@@ -2,7 +2,6 @@ package compiler
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 
@@ -89,28 +88,19 @@ func (ps *parser) block(field string, b *networkingv1.IPBlock) (program.Block, b
 // parseCIDR reads a CIDR as Kubernetes has always read stored ones: octets with leading zeros are decimal,
 // host bits are cut off, and a block of IPv4-mapped IPv6 addresses is the IPv4 block it maps.
 func parseCIDR(s string) (netip.Prefix, error) {
-	_, n, err := utilnet.ParseCIDRSloppy(s)
+	ip, n, err := utilnet.ParseCIDRSloppy(s)
 	if err != nil {
 		return netip.Prefix{}, fmt.Errorf("%q is not a CIDR", s)
 	}
-	return prefixOf(s, n)
-}
-
-func prefixOf(s string, n *net.IPNet) (netip.Prefix, error) {
 	ones, bits := n.Mask.Size()
-	a, ok := netip.AddrFromSlice(n.IP)
-	if !ok {
-		return netip.Prefix{}, fmt.Errorf("%q is not a CIDR", s)
-	}
-	if a.Is4In6() || a.Is4() {
-		if bits == 128 {
-			ones -= 96
-		}
-		a = a.Unmap()
+	a, _ := netip.AddrFromSlice(ip) // net.IP of a parsed CIDR has 4 or 16 bytes
+	a = a.Unmap()
+	if a.Is4() && bits == 128 {
+		ones -= 96
 	}
 	p := netip.PrefixFrom(a, ones)
 	if !p.IsValid() {
-		return netip.Prefix{}, fmt.Errorf("%q covers more than the IPv4-mapped addresses", s)
+		return netip.Prefix{}, fmt.Errorf("%q covers more than IPv4-mapped addresses", s)
 	}
 	return p.Masked(), nil
 }

@@ -1,6 +1,7 @@
 package compiler
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
@@ -66,19 +67,21 @@ func podAddrs(p *corev1.Pod) []netip.Addr {
 }
 
 // podPorts gives the pod's named ports. Containers come before sidecars, and the first port of a name and
-// protocol counts.
+// protocol counts; 0 stands for a name that leads nowhere.
 func podPorts(p *corev1.Pod) map[namedPort]uint16 {
 	var out map[namedPort]uint16
 	add := func(ports []corev1.ContainerPort) {
 		for _, cp := range ports {
-			proto, ok := protocolNumber(&cp.Protocol)
-			if cp.Name == "" || !ok || cp.ContainerPort < 1 || cp.ContainerPort > 65535 {
+			proto, ok := protocolNumber(cmp.Or(cp.Protocol, corev1.ProtocolTCP))
+			key := namedPort{proto, cp.Name}
+			if _, taken := out[key]; taken || cp.Name == "" || !ok {
 				continue
 			}
 			if out == nil {
 				out = map[namedPort]uint16{}
 			}
-			if key := (namedPort{proto, cp.Name}); out[key] == 0 {
+			out[key] = 0 // a number that is none takes the name all the same
+			if cp.ContainerPort >= 1 && cp.ContainerPort <= maxPort {
 				out[key] = uint16(cp.ContainerPort)
 			}
 		}
@@ -95,12 +98,9 @@ func podPorts(p *corev1.Pod) map[namedPort]uint16 {
 	return out
 }
 
-// protocolNumber gives the IP protocol of a port; a missing one is TCP, as API defaulting has it.
-func protocolNumber(p *corev1.Protocol) (uint8, bool) {
-	if p == nil || *p == "" {
-		return program.TCP, true
-	}
-	switch *p {
+// protocolNumber gives the IP protocol of the API's name for it.
+func protocolNumber(p corev1.Protocol) (uint8, bool) {
+	switch p {
 	case corev1.ProtocolTCP:
 		return program.TCP, true
 	case corev1.ProtocolUDP:

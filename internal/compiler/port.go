@@ -3,6 +3,7 @@ package compiler
 import (
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -14,9 +15,14 @@ const maxPort = 65535
 
 // port reads one port entry into out.
 func (ps *parser) port(field string, d program.Direction, p *networkingv1.NetworkPolicyPort, out *program.Ports) []setRef {
-	proto, ok := protocolNumber(p.Protocol)
+	// "If not specified, this field defaults to TCP."
+	name := corev1.ProtocolTCP
+	if p.Protocol != nil {
+		name = *p.Protocol
+	}
+	proto, ok := protocolNumber(name)
 	if !ok {
-		ps.diagnose(field+".protocol", "unknown protocol %q (known are TCP, UDP and SCTP); the entry matches nothing", *p.Protocol)
+		ps.diagnose(field+".protocol", "unknown protocol %q (known are TCP, UDP and SCTP); the entry matches nothing", name)
 		return nil
 	}
 	switch {

@@ -1,0 +1,168 @@
+package layout
+
+import (
+	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
+)
+
+// Priority of the base chains. It lies after destination NAT (-100) and before source NAT (100), and nobody
+// else is known to use it: kube-proxy and most others sit at 0, Calico at -110 and below.
+const Priority = 5
+
+// Names of the chains and sets that every ruleset has.
+const (
+	chainForward   = "filter-forward"
+	chainOutput    = "filter-output"
+	chainFromPods  = "from-pods"
+	chainToPods    = "to-pods"
+	chainDenied    = "denied"
+	chainOpenIn    = "open-ingress"
+	chainOpenOut   = "open-egress"
+	mapPrefix      = "isolated-"
+	setSelf        = "own-address"
+	firstNeighbour = 133
+	lastNeighbour  = 137
+)
+
+var families = [2]ruleset.Family{ruleset.V4, ruleset.V6}
+
+func suffix(f ruleset.Family) string {
+	if f == ruleset.V6 {
+		return "-v6"
+	}
+	return "-v4"
+}
+
+// dispatchMap names the verdict map that leads from a pod's address to its chain.
+func dispatchMap(d program.Direction, f ruleset.Family) string {
+	return mapPrefix + d.String() + suffix(f)
+}
+
+func selfSet(f ruleset.Family) string { return setSelf + suffix(f) }
+
+// acceptVerdict is what an accept means in a direction: a source that may send hands the packet on to be
+// judged at its destination, and a destination that accepts has the last word of this table.
+func acceptVerdict(d program.Direction) ruleset.Verdict {
+	if d == program.Egress {
+		return gotoChain(chainToPods)
+	}
+	return ruleset.Verdict{Kind: ruleset.Accept}
+}
+
+func gotoChain(name string) ruleset.Verdict {
+	return ruleset.Verdict{Kind: ruleset.Goto, Chain: name}
+}
+
+func jumpTo(name string) ruleset.Verdict { return ruleset.Verdict{Kind: ruleset.Jump, Chain: name} }
+
+var (
+	verdictAccept = ruleset.Verdict{Kind: ruleset.Accept}
+	verdictDrop   = ruleset.Verdict{Kind: ruleset.Drop}
+)
+
+func rule(v ruleset.Verdict, comment string, m ...ruleset.Match) ruleset.Rule {
+	return ruleset.Rule{Matches: m, Verdict: v, Comment: ruleset.Comment(comment)}
+}
+
+// midStream drops TCP packets that belong to no known connection and open none. Without it a connection that
+// was cut would come back through its own reply, which conntrack takes for a new connection of the other end.
+func midStream() ruleset.Rule {
+	return rule(verdictDrop, "in the middle of an unknown connection", ruleset.NotSYN{})
+}
+
+// skeleton gives the chains and sets that do not depend on the program.
+func skeleton() *ruleset.Ruleset {
+	r := ruleset.New()
+	for _, c := range []*ruleset.Chain{forwardChain(), outputChain(), fromPodsChain(), toPodsChain(), deniedChain(),
+		{Name: chainOpenIn, Comment: "pods isolated only in egress", Rules: []ruleset.Rule{midStream(), rule(acceptVerdict(program.Ingress), "")}},
+		{Name: chainOpenOut, Comment: "pods isolated only in ingress", Rules: []ruleset.Rule{midStream(), rule(acceptVerdict(program.Egress), "")}},
+	} {
+		r.Chains[c.Name] = c
+	}
+	for _, f := range families {
+		addrs, pairs := ruleset.Addr4, ruleset.Addr4Pair
+		if f == ruleset.V6 {
+			addrs, pairs = ruleset.Addr6, ruleset.Addr6Pair
+		}
+		for _, d := range program.Directions() {
+			addSet(r, &ruleset.Set{Name: dispatchMap(d, f), Type: addrs, Verdicts: true,
+				Comment: "this node's isolated pods, " + d.String()})
+		}
+		addSet(r, &ruleset.Set{Name: selfSet(f), Type: pairs, Comment: "a pod always reaches itself"})
+	}
+	return r
+}
+
+func addSet(r *ruleset.Ruleset, s *ruleset.Set) {
+	s.Elems = map[ruleset.Elem]ruleset.Verdict{}
+	r.Sets[s.Name] = s
+}
+
+func forwardChain() *ruleset.Chain {
+	return &ruleset.Chain{
+		Name: chainForward, Comment: "routed and bridged packets",
+		Hook: &ruleset.Hook{Point: ruleset.Forward, Priority: Priority},
+		Rules: []ruleset.Rule{
+			rule(verdictAccept, "", ruleset.CtEstablished{}),
+			rule(gotoChain(chainFromPods), ""),
+		},
+	}
+}
+
+// outputChain lets the node reach its pods; packets of others that leave through this hook (IPVS) are judged.
+func outputChain() *ruleset.Chain {
+	return &ruleset.Chain{
+		Name: chainOutput, Comment: "packets that this node sends itself",
+		Hook: &ruleset.Hook{Point: ruleset.Output, Priority: Priority},
+		Rules: []ruleset.Rule{
+			rule(verdictAccept, "", ruleset.CtEstablished{}),
+			rule(verdictAccept, "a node always reaches its pods", ruleset.LocalSource{}),
+			rule(gotoChain(chainFromPods), ""),
+		},
+	}
+}
+
+func fromPodsChain() *ruleset.Chain {
+	return &ruleset.Chain{
+		Name: chainFromPods, Comment: "egress of the packet's source",
+		Rules: []ruleset.Rule{
+			dispatch(program.Egress, ruleset.V4),
+			rule(verdictAccept, "neighbour discovery and router messages",
+				ruleset.ICMPv6Types{First: firstNeighbour, Last: lastNeighbour}),
+			dispatch(program.Egress, ruleset.V6),
+			rule(gotoChain(chainToPods), ""),
+		},
+	}
+}
+
+// toPodsChain ends in a verdict: it may be reached from inside a jump, and falling off its end would lead back.
+func toPodsChain() *ruleset.Chain {
+	return &ruleset.Chain{
+		Name: chainToPods, Comment: "ingress of the packet's destination",
+		Rules: []ruleset.Rule{
+			dispatch(program.Ingress, ruleset.V4),
+			dispatch(program.Ingress, ruleset.V6),
+			rule(verdictAccept, ""),
+		},
+	}
+}
+
+func dispatch(d program.Direction, f ruleset.Family) ruleset.Rule {
+	end := ruleset.Dst
+	if d == program.Egress {
+		end = ruleset.Src
+	}
+	return ruleset.Rule{Matches: []ruleset.Match{
+		ruleset.AddrVerdict{End: end, Family: f, Map: dispatchMap(d, f)},
+	}}
+}
+
+func deniedChain() *ruleset.Chain {
+	c := &ruleset.Chain{Name: chainDenied, Comment: "no policy allows it"}
+	for _, f := range families {
+		c.Rules = append(c.Rules, rule(verdictAccept, "a pod always reaches itself",
+			ruleset.AddrPairInSet{Family: f, Set: selfSet(f)}))
+	}
+	c.Rules = append(c.Rules, rule(verdictDrop, ""))
+	return c
+}

@@ -1,0 +1,95 @@
+// Package ranges does the arithmetic of ipBlocks: it turns blocks with holes, overlapping in any way, into
+// the fewest address ranges that mean the same. Kernels refuse overlapping intervals, and an except belongs
+// to its own block alone, so both are settled here, before any renderer sees an address.
+package ranges
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
+)
+
+// Range is the addresses First to Last, both included, of one family.
+type Range struct{ First, Last netip.Addr }
+
+// Union gives the addresses of the blocks that are of one family (IPv4 if v4), as sorted ranges that neither
+// overlap nor touch.
+func Union(blocks []program.Block, v4 bool) []Range {
+	var all []Range
+	for _, b := range blocks {
+		if b.CIDR.Addr().Is4() == v4 {
+			all = append(all, subtract(prefixRange(b.CIDR), b.Except)...)
+		}
+	}
+	return merge(all)
+}
+
+// Prefix gives the prefix that holds exactly the range's addresses, if there is one.
+func (r Range) Prefix() (netip.Prefix, bool) {
+	for bits := 0; bits <= r.First.BitLen(); bits++ {
+		p := netip.PrefixFrom(r.First, bits).Masked()
+		if p.Addr() == r.First && lastAddr(p) == r.Last {
+			return p, true
+		}
+	}
+	return netip.Prefix{}, false
+}
+
+func prefixRange(p netip.Prefix) Range {
+	p = p.Masked()
+	return Range{p.Addr(), lastAddr(p)}
+}
+
+func lastAddr(p netip.Prefix) netip.Addr {
+	raw := p.Addr().AsSlice()
+	for bit := p.Bits(); bit < len(raw)*8; bit++ {
+		raw[bit/8] |= 0x80 >> (bit % 8)
+	}
+	a, _ := netip.AddrFromSlice(raw) // raw is as long as an address
+	return a
+}
+
+// subtract gives what is left of r without the holes.
+func subtract(r Range, holes []netip.Prefix) []Range {
+	left := []Range{r}
+	for _, h := range holes {
+		if h.Addr().Is4() != r.First.Is4() {
+			continue
+		}
+		hole := prefixRange(h)
+		var next []Range
+		for _, l := range left {
+			if hole.Last.Less(l.First) || l.Last.Less(hole.First) {
+				next = append(next, l)
+				continue
+			}
+			if l.First.Less(hole.First) {
+				next = append(next, Range{l.First, hole.First.Prev()})
+			}
+			if hole.Last.Less(l.Last) {
+				next = append(next, Range{hole.Last.Next(), l.Last})
+			}
+		}
+		left = next
+	}
+	return left
+}
+
+// merge joins ranges that overlap or touch.
+func merge(rs []Range) []Range {
+	slices.SortFunc(rs, func(a, b Range) int { return a.First.Compare(b.First) })
+	var out []Range
+	for _, r := range rs {
+		n := len(out)
+		// Next of the family's last address is the zero Addr, which is less than every address.
+		if n > 0 && (!out[n-1].Last.Less(r.First) || out[n-1].Last.Next() == r.First) {
+			if out[n-1].Last.Less(r.Last) {
+				out[n-1].Last = r.Last
+			}
+			continue
+		}
+		out = append(out, r)
+	}
+	return out
+}
