@@ -1,0 +1,157 @@
+package nft
+
+import (
+	"fmt"
+
+	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
+	"github.com/netpol-agent/netpol-agent/internal/render"
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/layout"
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
+)
+
+// Sync reads what the kernel has and makes it equal to the program, whatever it was: nothing, what a former
+// run left, or what a foreign hand made of it. The rules are laid out from scratch, so a mistake in an earlier
+// step does not outlive it.
+func (r *Renderer) Sync(p *program.Program) (render.Stats, error) {
+	r.known = false
+	r.layout = layout.New()
+	r.layout.Update(p, layout.Everything(p))
+	r.layout.TakeDirty()
+	r.pending = ruleset.NewDirty()
+	gen, err := r.kernel.Generation()
+	if err != nil {
+		return render.Stats{}, fmt.Errorf("read the ruleset's generation: %w", err)
+	}
+	// Whoever commits after this shows as a generation that our own commits do not explain.
+	r.generation, r.foreign = gen, false
+	installed, err := r.adopt()
+	if err != nil {
+		return render.Stats{}, err
+	}
+	if !installed {
+		return r.replace("")
+	}
+	change, sweep := ruleset.Diff(r.table, r.model.Tables[r.table], r.layout.Ruleset(), nil)
+	if change.Cost() > r.maxCost {
+		return r.replace(r.table)
+	}
+	r.known = true
+	stats := count(change, sweep)
+	if err := r.commitParts(change, sweep); err != nil {
+		return render.Stats{}, fmt.Errorf("table %s: %w", r.table, err)
+	}
+	r.noteGeneration()
+	return stats, nil
+}
+
+// commitParts commits the change as one and the sweep, which no packet can notice, in parts.
+func (r *Renderer) commitParts(change, sweep *ruleset.Tx) error {
+	if err := r.commit(change); err != nil {
+		return err
+	}
+	for _, part := range ruleset.Split(sweep, r.maxCost) {
+		if err := r.commit(part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// adopt reads our tables and settles on the one that enforces. A second one is what an interrupted change of
+// tables left, before it was hooked in or after it was unhooked, and goes.
+func (r *Renderer) adopt() (bool, error) {
+	r.model = ruleset.NewModel()
+	found := false
+	for _, name := range tables {
+		rs, there, err := r.kernel.Read(name)
+		switch {
+		case err != nil:
+			return false, fmt.Errorf("table %s: read: %w", name, err)
+		case !there:
+			continue
+		case found || !hooked(rs):
+			if err := r.dropTable(name); err != nil {
+				return false, err
+			}
+			continue
+		}
+		if err := r.model.Load(name, rs); err != nil {
+			return false, fmt.Errorf("table %s: what the kernel has makes no sense: %w", name, err)
+		}
+		r.table, found = name, true
+	}
+	return found, nil
+}
+
+func (r *Renderer) dropTable(name string) error {
+	if err := r.kernel.Commit(&ruleset.Tx{Ops: []ruleset.Op{ruleset.DelTable{Table: name}}}); err != nil {
+		return fmt.Errorf("table %s: delete: %w", name, err)
+	}
+	r.generation++
+	return nil
+}
+
+func hooked(rs *ruleset.Ruleset) bool {
+	for _, c := range rs.Chains {
+		if c.Hook != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// replace fills a table that enforces nothing yet and puts it into the place of old, which is empty if none
+// enforces.
+func (r *Renderer) replace(old string) (render.Stats, error) {
+	next := tables[0]
+	if old == next {
+		next = tables[1]
+	}
+	all := &ruleset.Tx{Ops: []ruleset.Op{ruleset.AddTable{Table: next, Comment: tableComment}}}
+	body, _ := ruleset.Diff(next, ruleset.New(), unhooked(r.layout.Ruleset()), nil)
+	all.Add(body.Ops...)
+	stats := count(all)
+	stats.Full = true
+	for _, part := range ruleset.Split(all, r.maxCost) {
+		if err := r.commit(part); err != nil {
+			return render.Stats{}, fmt.Errorf("table %s: fill: %w", next, err)
+		}
+	}
+	flip, _ := ruleset.Diff(next, r.model.Tables[next], r.layout.Ruleset(), nil)
+	if old != "" {
+		flip.Add(unhook(old, r.model.Tables[old])...)
+	}
+	if err := r.commit(flip); err != nil {
+		return render.Stats{}, fmt.Errorf("table %s: take over: %w", next, err)
+	}
+	r.table, r.known = next, true
+	if old != "" {
+		if err := r.commit(&ruleset.Tx{Ops: []ruleset.Op{ruleset.DelTable{Table: old}}}); err != nil {
+			return stats, fmt.Errorf("table %s: enforced, but table %s not removed: %w", next, old, err)
+		}
+	}
+	r.noteGeneration()
+	return stats, nil
+}
+
+// unhooked gives the ruleset without its base chains.
+func unhooked(rs *ruleset.Ruleset) *ruleset.Ruleset {
+	out := &ruleset.Ruleset{Chains: map[string]*ruleset.Chain{}, Sets: rs.Sets}
+	for name, c := range rs.Chains {
+		if c.Hook == nil {
+			out.Chains[name] = c
+		}
+	}
+	return out
+}
+
+// unhook gives the operations that take a table out of the packets' way.
+func unhook(table string, rs *ruleset.Ruleset) []ruleset.Op {
+	var ops []ruleset.Op
+	for name, c := range rs.Chains {
+		if c.Hook != nil {
+			ops = append(ops, ruleset.FlushChain{Table: table, Chain: name}, ruleset.DelChain{Table: table, Chain: name})
+		}
+	}
+	return ops
+}
