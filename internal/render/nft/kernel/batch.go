@@ -1,0 +1,243 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
+)
+
+// Attributes that golang.org/x/sys/unix does not have.
+const (
+	attrTableUserdata = 6  // NFTA_TABLE_USERDATA
+	attrChainFlags    = 10 // NFTA_CHAIN_FLAGS
+	attrChainUserdata = 12 // NFTA_CHAIN_USERDATA
+)
+
+// An element message is ended when it has this many elements or bytes, well below what the 16-bit length of its
+// attribute can say; a longer one would be cut without an error.
+const (
+	maxElemsPerMessage = 1000
+	maxBytesPerMessage = 48 << 10
+)
+
+// batch is a transaction in the making.
+type batch struct {
+	writer
+	// seq is the sequence number of the first message, the one that begins the batch. That of each message is one
+	// higher than that of the one before.
+	seq, next uint32
+	// opOf holds, for each message but the first, the index of its operation.
+	opOf  []int
+	op    int
+	setID uint32
+	last  int // where the last operation's message begins
+	prog  []instr
+}
+
+// newBatch begins a batch in buf's memory.
+func newBatch(buf []byte, seq uint32) *batch {
+	b := &batch{writer: writer{b: buf[:0]}, seq: seq, next: seq + 1}
+	at := b.begin(unix.NFNL_MSG_BATCH_BEGIN, unix.NLM_F_REQUEST, seq, unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES)
+	b.end(at)
+	return b
+}
+
+// finish ends the batch. Only the last operation is acknowledged; those that fail are reported anyway.
+func (b *batch) finish() {
+	flags := binary.NativeEndian.Uint16(b.b[b.last+6:])
+	binary.NativeEndian.PutUint16(b.b[b.last+6:], flags|unix.NLM_F_ACK)
+	at := b.begin(unix.NFNL_MSG_BATCH_END, unix.NLM_F_REQUEST, b.next, unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES)
+	b.end(at)
+}
+
+// start begins a message of the current operation.
+func (b *batch) start(typ uint16, flags uint16) int {
+	at := b.begin(unix.NFNL_SUBSYS_NFTABLES<<8|typ, unix.NLM_F_REQUEST|flags, b.next, unix.NFPROTO_INET, 0)
+	b.next++
+	b.opOf = append(b.opOf, b.op)
+	b.last = at
+	return at
+}
+
+// opAt gives the index of the operation whose message has a sequence number.
+func (b *batch) opAt(seq uint32) (int, bool) {
+	k := seq - b.seq - 1
+	if k >= uint32(len(b.opOf)) {
+		return 0, false
+	}
+	return b.opOf[k], true
+}
+
+// add appends the messages of the operation with the given index.
+func (b *batch) add(index int, op ruleset.Op) error {
+	b.op = index
+	var err error
+	switch op := op.(type) {
+	case ruleset.AddTable:
+		err = b.addTable(op)
+	case ruleset.DelTable:
+		at := b.start(unix.NFT_MSG_DELTABLE, 0)
+		b.str(unix.NFTA_TABLE_NAME, op.Table)
+		b.end(at)
+	case ruleset.AddChain:
+		err = b.addChain(op)
+	case ruleset.DelChain:
+		at := b.start(unix.NFT_MSG_DELCHAIN, 0)
+		b.str(unix.NFTA_CHAIN_TABLE, op.Table)
+		b.str(unix.NFTA_CHAIN_NAME, op.Chain)
+		b.end(at)
+	case ruleset.FlushChain:
+		at := b.start(unix.NFT_MSG_DELRULE, 0)
+		b.str(unix.NFTA_RULE_TABLE, op.Table)
+		b.str(unix.NFTA_RULE_CHAIN, op.Chain)
+		b.end(at)
+	case ruleset.AddRule:
+		err = b.addRule(op)
+	case ruleset.AddSet:
+		err = b.addSet(op)
+	case ruleset.DelSet:
+		at := b.start(unix.NFT_MSG_DELSET, 0)
+		b.str(unix.NFTA_SET_TABLE, op.Table)
+		b.str(unix.NFTA_SET_NAME, op.Set)
+		b.end(at)
+	case ruleset.AddElems:
+		err = b.elems(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE|unix.NLM_F_EXCL, op.Table, op.Set, op.Elems)
+	case ruleset.DelElems:
+		err = b.elems(unix.NFT_MSG_DELSETELEM, 0, op.Table, op.Set, op.Elems)
+	default:
+		err = fmt.Errorf("operation of type %T cannot be written", op)
+	}
+	return errors.Join(err, b.err)
+}
+
+func (b *batch) addTable(op ruleset.AddTable) error {
+	if err := checkComment(op.Comment); err != nil {
+		return err
+	}
+	at := b.start(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
+	b.str(unix.NFTA_TABLE_NAME, op.Table)
+	b.u32(unix.NFTA_TABLE_FLAGS, 0)
+	b.userdata(attrTableUserdata, appendUdataComment(nil, udataComment, op.Comment))
+	b.end(at)
+	return nil
+}
+
+// userdata writes user data if there is any.
+func (b *batch) userdata(typ uint16, data []byte) {
+	if len(data) > 0 {
+		b.bytes(typ, data)
+	}
+}
+
+func (b *batch) addChain(op ruleset.AddChain) error {
+	if err := checkComment(op.Chain.Comment); err != nil {
+		return err
+	}
+	at := b.start(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
+	b.str(unix.NFTA_CHAIN_TABLE, op.Table)
+	b.str(unix.NFTA_CHAIN_NAME, op.Chain.Name)
+	if h := op.Chain.Hook; h != nil {
+		num, ok := hookNumber(h.Point)
+		if !ok {
+			return fmt.Errorf("hook %d", h.Point)
+		}
+		hook := b.open(unix.NFTA_CHAIN_HOOK)
+		b.u32(unix.NFTA_HOOK_HOOKNUM, num)
+		b.u32(unix.NFTA_HOOK_PRIORITY, uint32(h.Priority))
+		b.shut(hook)
+		b.u32(unix.NFTA_CHAIN_POLICY, netfilterAccept)
+		b.str(unix.NFTA_CHAIN_TYPE, chainType)
+	}
+	b.userdata(attrChainUserdata, appendUdataComment(nil, udataComment, op.Chain.Comment))
+	b.end(at)
+	return nil
+}
+
+const chainType = "filter"
+
+// Hooks of struct nf_hook_ops for family inet.
+const (
+	hookForward = 2
+	hookOutput  = 3
+)
+
+func hookNumber(p ruleset.HookPoint) (uint32, bool) {
+	switch p {
+	case ruleset.Forward:
+		return hookForward, true
+	case ruleset.Output:
+		return hookOutput, true
+	}
+	return 0, false
+}
+
+func (b *batch) addRule(op ruleset.AddRule) error {
+	prog, data, err := encodeRule(&op.Rule, b.prog)
+	if err != nil {
+		return err
+	}
+	b.prog = prog
+	at := b.start(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND)
+	b.str(unix.NFTA_RULE_TABLE, op.Table)
+	b.str(unix.NFTA_RULE_CHAIN, op.Chain)
+	exprs := b.open(unix.NFTA_RULE_EXPRESSIONS)
+	for k := range prog {
+		b.appendExpr(&prog[k])
+	}
+	b.shut(exprs)
+	b.userdata(unix.NFTA_RULE_USERDATA, data)
+	b.end(at)
+	return nil
+}
+
+func (b *batch) addSet(op ruleset.AddSet) error {
+	b.setID++
+	at := b.start(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
+	if err := b.appendSet(op.Table, op.Set, b.setID); err != nil {
+		return err
+	}
+	b.end(at)
+	return nil
+}
+
+// elems writes elements, in as many messages as they need.
+func (b *batch) elems(typ, flags uint16, table string, s *ruleset.Set, elems []ruleset.ElemVerdict) error {
+	if s.Interval {
+		// The kernel checks each bound against its neighbours, which must therefore be there already.
+		elems = slices.SortedFunc(slices.Values(elems), func(x, y ruleset.ElemVerdict) int {
+			return ruleset.CompareElem(x.Elem, y.Elem)
+		})
+	}
+	for len(elems) > 0 {
+		at := b.start(typ, flags)
+		b.str(unix.NFTA_SET_ELEM_LIST_TABLE, table)
+		b.str(unix.NFTA_SET_ELEM_LIST_SET, s.Name)
+		list := b.open(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
+		n := 0
+		for n < len(elems) && n < maxElemsPerMessage && len(b.b)-at < maxBytesPerMessage {
+			if err := b.elem(s, elems[n], typ == unix.NFT_MSG_NEWSETELEM); err != nil {
+				return fmt.Errorf("element %d: %w", n, err)
+			}
+			n++
+		}
+		b.shut(list)
+		b.end(at)
+		elems = elems[n:]
+	}
+	return nil
+}
+
+func (b *batch) elem(s *ruleset.Set, e ruleset.ElemVerdict, withData bool) error {
+	if !s.Interval {
+		return b.appendElem(s, e, withData)
+	}
+	if e.Verdict != (ruleset.Verdict{}) {
+		return errors.New("verdict in an interval set")
+	}
+	return b.appendInterval(s, e.Elem)
+}

@@ -1,0 +1,152 @@
+package kernel
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/vishvananda/netns"
+
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
+)
+
+// cannot ends a test that this machine cannot run. In CI that is a failure.
+func cannot(t testing.TB, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
+}
+
+// namespace is a network namespace that lives as long as its test.
+type namespace struct{ handle netns.NsHandle }
+
+func newNamespace(t testing.TB) namespace {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		cannot(t, "needs root to make a network namespace")
+	}
+	type result struct {
+		ns  netns.NsHandle
+		err error
+	}
+	done := make(chan result)
+	go func() {
+		// The thread ends with the goroutine, so nothing else ever runs in the new namespace.
+		runtime.LockOSThread()
+		ns, err := netns.New()
+		done <- result{ns, err}
+	}()
+	r := <-done
+	if r.err != nil {
+		cannot(t, "cannot make a network namespace: %v", r.err)
+	}
+	t.Cleanup(func() { _ = r.ns.Close() })
+	return namespace{r.ns}
+}
+
+// run calls f on a thread inside the namespace. f must not end the test.
+func (n namespace) run(t testing.TB, f func() error) {
+	t.Helper()
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		if err := netns.Set(n.handle); err != nil {
+			done <- err
+			return
+		}
+		done <- f()
+	}()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// command runs a program inside the namespace and gives what it printed and whether it failed.
+func (n namespace) command(t testing.TB, name string, args ...string) (string, error) {
+	t.Helper()
+	if _, err := exec.LookPath(name); err != nil {
+		cannot(t, "needs the %s tool", name)
+	}
+	var out bytes.Buffer
+	var failed error
+	n.run(t, func() error {
+		cmd := exec.Command(name, args...)
+		cmd.Stdout, cmd.Stderr = &out, &out
+		failed = cmd.Run()
+		return nil
+	})
+	return out.String(), failed
+}
+
+// must is command for programs that must not fail.
+func (n namespace) must(t testing.TB, name string, args ...string) string {
+	t.Helper()
+	out, err := n.command(t, name, args...)
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+func (n namespace) open(t testing.TB, opts ...Option) *Conn {
+	t.Helper()
+	c, err := Open(append(opts, WithNetNS(int(n.handle)))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return c
+}
+
+// randomTable gives a table name that nobody else has.
+func randomTable() string {
+	var b [6]byte
+	_, _ = rand.Read(b[:])
+	return "test-" + hex.EncodeToString(b[:])
+}
+
+// load gives the transaction that makes a table with the content of rs.
+func load(table string, rs *ruleset.Ruleset) *ruleset.Tx {
+	tx := &ruleset.Tx{}
+	tx.Add(ruleset.AddTable{Table: table, Comment: "made by a test"})
+	change, sweep := ruleset.Diff(table, ruleset.New(), rs, nil)
+	tx.Add(change.Ops...)
+	tx.Add(sweep.Ops...)
+	return tx
+}
+
+func commit(t testing.TB, c *Conn, ops ...ruleset.Op) {
+	t.Helper()
+	if err := c.Commit(&ruleset.Tx{Ops: ops}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// mustLoad makes a new table with the content of rs.
+func mustLoad(t testing.TB, c *Conn, rs *ruleset.Ruleset) string {
+	t.Helper()
+	table := randomTable()
+	commit(t, c, load(table, rs).Ops...)
+	return table
+}
+
+// mustRead reads a table that exists.
+func mustRead(t testing.TB, c *Conn, table string) *ruleset.Ruleset {
+	t.Helper()
+	rs, found, err := c.Read(table)
+	if err != nil || !found {
+		t.Fatalf("read: found %t, %v", found, err)
+	}
+	return rs
+}

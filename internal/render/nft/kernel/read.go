@@ -1,0 +1,266 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
+)
+
+// Read gives the content of a table of family inet at one moment, and false if there is no such table.
+//
+// What this package would not have written is marked, so that it equals nothing that a layout wants: a rule holds a
+// ruleset.Foreign match alone, a base chain has the hook point ruleset.ForeignHook, a set is of
+// ruleset.ForeignType and has no elements. Anonymous sets and chains, which vanish with the rule that uses them,
+// are left out, and so are comments of elements, counters, and objects that no rule of ours can refer to. A table
+// that as a whole does not do what its rules say is errors.Is ErrForeignTable.
+func (c *Conn) Read(table string) (*ruleset.Ruleset, bool, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var rs *ruleset.Ruleset
+	err := retryRead(func() error {
+		before, err := c.generation()
+		if err != nil {
+			return err
+		}
+		r := &tableReader{conn: c, table: table, rs: ruleset.New(), hidden: map[string]bool{},
+			exprs: exprReader{names: map[string]string{}}}
+		readErr := r.read()
+		after, err := c.generation()
+		switch {
+		case err != nil:
+			return err
+		case before != after:
+			return errInterrupted
+		}
+		rs = r.rs
+		return readErr
+	})
+	if errors.Is(err, errNoTable) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("read table %s: %w", table, err)
+	}
+	return rs, true, nil
+}
+
+var errNoTable = errors.New("no such table")
+
+// tableReader reads one table once.
+type tableReader struct {
+	conn  *Conn
+	table string
+	rs    *ruleset.Ruleset
+	exprs exprReader
+	// hidden names the chains that are left out.
+	hidden map[string]bool
+	prog   []instr
+}
+
+func (r *tableReader) read() error {
+	if err := r.readTable(); err != nil {
+		return err
+	}
+	filter := func(typ uint16) func(*writer) {
+		return func(w *writer) { w.str(typ, r.table) }
+	}
+	// The chain dump has no filter by table.
+	if err := r.conn.request(unix.NFT_MSG_GETCHAIN, unix.NLM_F_DUMP, nil, r.chain); err != nil {
+		return fmt.Errorf("chains: %w", err)
+	}
+	if err := r.conn.request(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, filter(unix.NFTA_RULE_TABLE), r.rule); err != nil {
+		return fmt.Errorf("rules: %w", err)
+	}
+	if err := r.conn.request(unix.NFT_MSG_GETSET, unix.NLM_F_DUMP, filter(unix.NFTA_SET_TABLE), r.set); err != nil {
+		return fmt.Errorf("sets: %w", err)
+	}
+	for _, s := range r.rs.Sets {
+		if s.Type == ruleset.ForeignType {
+			continue
+		}
+		if err := r.elems(s); err != nil {
+			return fmt.Errorf("set %s: %w", s.Name, err)
+		}
+	}
+	return nil
+}
+
+// readTable checks that the table exists and works.
+func (r *tableReader) readTable() error {
+	var flags uint32
+	name := func(w *writer) { w.str(unix.NFTA_TABLE_NAME, r.table) }
+	err := r.conn.request(unix.NFT_MSG_GETTABLE, 0, name, func(body []byte) error {
+		for typ, val := range attributes(body) {
+			if typ == unix.NFTA_TABLE_FLAGS {
+				flags = u32(val)
+			}
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return errNoTable
+	case err != nil:
+		return err
+	case flags != 0:
+		return fmt.Errorf("%w (flags %#x)", ErrForeignTable, flags)
+	}
+	return nil
+}
+
+func (r *tableReader) chain(body []byte) error {
+	ch := &ruleset.Chain{}
+	var table, hookType string
+	var hook []byte
+	var flags, policy uint32
+	for typ, val := range attributes(body) {
+		switch typ {
+		case unix.NFTA_CHAIN_TABLE:
+			table = r.exprs.intern(val)
+		case unix.NFTA_CHAIN_NAME:
+			ch.Name = r.exprs.intern(val)
+		case unix.NFTA_CHAIN_HOOK:
+			hook = val
+		case unix.NFTA_CHAIN_TYPE:
+			hookType = r.exprs.intern(val)
+		case unix.NFTA_CHAIN_POLICY:
+			policy = u32(val)
+		case attrChainFlags:
+			flags = u32(val)
+		case attrChainUserdata:
+			ch.Comment = cString(udata(val, udataComment))
+		}
+	}
+	if table != r.table {
+		return nil
+	}
+	if flags&chainBinding != 0 {
+		r.hidden[ch.Name] = true
+		return nil
+	}
+	if hook != nil {
+		ch.Hook = readHook(hook)
+		if hookType != chainType || policy != netfilterAccept || flags&^chainBase != 0 {
+			ch.Hook.Point = ruleset.ForeignHook
+		}
+	}
+	r.rs.Chains[ch.Name] = ch
+	return nil
+}
+
+// Flags of NFTA_CHAIN_FLAGS.
+const (
+	chainBase    = 1 // set by the kernel on every base chain
+	chainBinding = 4 // belongs to a rule, as anonymous sets do
+)
+
+func readHook(b []byte) *ruleset.Hook {
+	h := &ruleset.Hook{Point: ruleset.ForeignHook}
+	for typ, val := range attributes(b) {
+		switch typ {
+		case unix.NFTA_HOOK_HOOKNUM:
+			for _, p := range []ruleset.HookPoint{ruleset.Forward, ruleset.Output} {
+				if n, ok := hookNumber(p); ok && n == u32(val) {
+					h.Point = p
+				}
+			}
+		case unix.NFTA_HOOK_PRIORITY:
+			h.Priority = int32(u32(val))
+		}
+	}
+	return h
+}
+
+func (r *tableReader) rule(body []byte) error {
+	var table, chain string
+	var exprs, data []byte
+	for typ, val := range attributes(body) {
+		switch typ {
+		case unix.NFTA_RULE_TABLE:
+			table = r.exprs.intern(val)
+		case unix.NFTA_RULE_CHAIN:
+			chain = r.exprs.intern(val)
+		case unix.NFTA_RULE_EXPRESSIONS:
+			exprs = val
+		case unix.NFTA_RULE_USERDATA:
+			data = val
+		}
+	}
+	if table != r.table || r.hidden[chain] {
+		return nil
+	}
+	ch := r.rs.Chains[chain]
+	if ch == nil {
+		return errInterrupted
+	}
+	prog, err := r.exprs.read(exprs, r.prog[:0])
+	r.prog = prog
+	var rule ruleset.Rule
+	if err == nil {
+		rule, err = decodeRule(prog, data)
+	}
+	if err != nil {
+		rule = ruleset.Rule{
+			Matches: []ruleset.Match{ruleset.Foreign{Note: err.Error()}},
+			Comment: cString(udata(data, udataComment)),
+		}
+	}
+	ch.Rules = append(ch.Rules, rule)
+	return nil
+}
+
+func (r *tableReader) set(body []byte) error {
+	for typ, val := range attributes(body) {
+		if typ == unix.NFTA_SET_TABLE && cString(val) != r.table {
+			return nil
+		}
+	}
+	if s, hidden := readSet(body); !hidden {
+		r.rs.Sets[s.Name] = s
+	}
+	return nil
+}
+
+// elems reads the elements of a set. If one is not as this package writes it, the set as a whole is foreign.
+func (r *tableReader) elems(s *ruleset.Set) error {
+	var raw []rawElem
+	name := func(w *writer) {
+		w.str(unix.NFTA_SET_ELEM_LIST_TABLE, r.table)
+		w.str(unix.NFTA_SET_ELEM_LIST_SET, s.Name)
+	}
+	foreign := false
+	err := r.conn.request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, name, func(body []byte) error {
+		for typ, val := range attributes(body) {
+			if typ != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
+				continue
+			}
+			for _, elem := range attributes(val) {
+				e, err := r.exprs.readElem(s, elem)
+				if err != nil {
+					foreign = true
+					return nil
+				}
+				if s.Interval {
+					raw = append(raw, e)
+				} else {
+					s.Elems[e.key] = e.verdict
+				}
+			}
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return errInterrupted
+	case err != nil:
+		return err
+	}
+	if !foreign && putIntervals(s, raw) == nil {
+		return nil
+	}
+	s.Type, s.Elems = ruleset.ForeignType, map[ruleset.Elem]ruleset.Verdict{}
+	return nil
+}

@@ -1,0 +1,115 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// transport carries datagrams to and from the kernel.
+type transport interface {
+	// send delivers one datagram. The kernel handles it before send returns; after an error it has not seen it.
+	send(b []byte) error
+	// receive fills b with one datagram and gives its length. If there is none after wait, the error is
+	// os.ErrDeadlineExceeded. With a wait of zero it only looks.
+	receive(b []byte, wait time.Duration) (int, error)
+	Close() error
+}
+
+// socket is the real transport. It bypasses netlink.Conn's Send and Receive, which copy each message, and which
+// drop the sequence number of a message that failed.
+type socket struct {
+	conn *netlink.Conn
+	raw  syscall.RawConn
+}
+
+func dial(o options) (*socket, error) {
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: o.netns})
+	if err != nil {
+		return nil, err
+	}
+	s := &socket{conn: conn}
+	if err := s.configure(o.buffer); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *socket) configure(buffer int) error {
+	// Both use the privileged form of the socket option if they may and are cut to the system's limit if not: that
+	// limits the size of a transaction, no more.
+	if err := s.conn.SetReadBuffer(buffer); err != nil {
+		return fmt.Errorf("set receive buffer: %w", err)
+	}
+	if err := s.conn.SetWriteBuffer(buffer); err != nil {
+		return fmt.Errorf("set send buffer: %w", err)
+	}
+	// An error answer would otherwise carry the whole message it refers to.
+	if err := s.conn.SetOption(netlink.CapAcknowledge, true); err != nil {
+		return fmt.Errorf("set NETLINK_CAP_ACK: %w", err)
+	}
+	if err := s.conn.SetOption(netlink.ExtendedAcknowledge, true); err != nil {
+		return fmt.Errorf("set NETLINK_EXT_ACK: %w", err)
+	}
+	raw, err := s.conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	s.raw = raw
+	return nil
+}
+
+func (s *socket) send(b []byte) error {
+	var err error
+	rawErr := s.raw.Write(func(fd uintptr) bool {
+		for {
+			err = unix.Sendto(int(fd), b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+			if !errors.Is(err, unix.EINTR) {
+				return !errors.Is(err, unix.EAGAIN)
+			}
+		}
+	})
+	if rawErr != nil {
+		return rawErr
+	}
+	return os.NewSyscallError("sendto", err)
+}
+
+func (s *socket) receive(b []byte, wait time.Duration) (int, error) {
+	if wait > 0 {
+		if err := s.conn.SetReadDeadline(time.Now().Add(wait)); err != nil {
+			return 0, err
+		}
+		// A deadline that has passed would fail the next look.
+		defer func() { _ = s.conn.SetReadDeadline(time.Time{}) }()
+	}
+	var n, flags int
+	var err error
+	rawErr := s.raw.Read(func(fd uintptr) bool {
+		for {
+			n, _, flags, _, err = unix.Recvmsg(int(fd), b, nil, unix.MSG_DONTWAIT)
+			if !errors.Is(err, unix.EINTR) {
+				return wait == 0 || !errors.Is(err, unix.EAGAIN)
+			}
+		}
+	})
+	switch {
+	case rawErr != nil:
+		return 0, rawErr
+	case errors.Is(err, unix.EAGAIN):
+		return 0, os.ErrDeadlineExceeded
+	case err != nil:
+		return 0, os.NewSyscallError("recvmsg", err)
+	case flags&unix.MSG_TRUNC != 0:
+		return 0, errors.New("netlink answer is larger than the receive buffer")
+	}
+	return n, nil
+}
+
+func (s *socket) Close() error { return s.conn.Close() }
