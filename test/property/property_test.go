@@ -28,6 +28,9 @@ const (
 	packetsPerCase = 40
 )
 
+// packet is shorter to write.
+type packet = oracle.Packet
+
 // node is one node's agent without kernel: compiler, layout and a model of what is installed.
 type node struct {
 	name   string

@@ -24,12 +24,14 @@ func (r *Renderer) Sync(p *program.Program) (render.Stats, error) {
 	}
 	// Whoever commits after this shows as a generation that our own commits do not explain.
 	r.generation, r.foreign = gen, false
-	installed, err := r.adopt()
-	if err != nil {
+	found, err := r.adopt()
+	switch {
+	case err != nil:
 		return render.Stats{}, err
-	}
-	if !installed {
+	case found == nothing:
 		return r.replace("")
+	case found == opaque:
+		return r.replace(r.table)
 	}
 	change, sweep := ruleset.Diff(r.table, r.model.Tables[r.table], r.layout.Ruleset(), nil)
 	if change.Cost() > r.maxCost {
@@ -57,28 +59,45 @@ func (r *Renderer) commitParts(change, sweep *ruleset.Tx) error {
 	return nil
 }
 
+// finding is what adopt found in the kernel.
+type finding uint8
+
+const (
+	// nothing enforces.
+	nothing finding = iota
+	// readable is a table whose content is known and can be changed by differences.
+	readable
+	// opaque is a table in which a foreign hand left what our model of the kernel cannot follow; it can only be
+	// replaced as a whole.
+	opaque
+)
+
 // adopt reads our tables and settles on the one that enforces. A second one is what an interrupted change of
 // tables left, before it was hooked in or after it was unhooked, and goes.
-func (r *Renderer) adopt() (bool, error) {
+func (r *Renderer) adopt() (finding, error) {
 	r.model = ruleset.NewModel()
-	found := false
+	found := nothing
 	for _, name := range tables {
 		rs, there, err := r.kernel.Read(name)
 		switch {
 		case err != nil:
-			return false, fmt.Errorf("table %s: read: %w", name, err)
+			return found, fmt.Errorf("table %s: read: %w", name, err)
 		case !there:
 			continue
-		case found || !hooked(rs):
+		case found != nothing || !hooked(rs):
 			if err := r.dropTable(name); err != nil {
-				return false, err
+				return found, err
 			}
 			continue
 		}
-		if err := r.model.Load(name, rs); err != nil {
-			return false, fmt.Errorf("table %s: what the kernel has makes no sense: %w", name, err)
+		r.table, found = name, readable
+		if r.model.Load(name, rs) == nil {
+			continue
 		}
-		r.table, found = name, true
+		found = opaque
+		if err := r.model.Load(name, ruleset.New()); err != nil {
+			return found, fmt.Errorf("table %s: %w", name, err)
+		}
 	}
 	return found, nil
 }
@@ -118,14 +137,12 @@ func (r *Renderer) replace(old string) (render.Stats, error) {
 		}
 	}
 	flip, _ := ruleset.Diff(next, r.model.Tables[next], r.layout.Ruleset(), nil)
-	if old != "" {
-		flip.Add(unhook(old, r.model.Tables[old])...)
-	}
+	flip.Add(r.unhook(old)...)
 	if err := r.commit(flip); err != nil {
 		return render.Stats{}, fmt.Errorf("table %s: take over: %w", next, err)
 	}
 	r.table, r.known = next, true
-	if old != "" {
+	if _, left := r.model.Tables[old]; left {
 		if err := r.commit(&ruleset.Tx{Ops: []ruleset.Op{ruleset.DelTable{Table: old}}}); err != nil {
 			return stats, fmt.Errorf("table %s: enforced, but table %s not removed: %w", next, old, err)
 		}
@@ -145,13 +162,21 @@ func unhooked(rs *ruleset.Ruleset) *ruleset.Ruleset {
 	return out
 }
 
-// unhook gives the operations that take a table out of the packets' way.
-func unhook(table string, rs *ruleset.Ruleset) []ruleset.Op {
+// unhook gives the operations that take a table out of the packets' way: without its base chains it is for
+// a later transaction to remove. A table whose content is not known goes at once.
+func (r *Renderer) unhook(table string) []ruleset.Op {
+	rs := r.model.Tables[table]
+	if rs == nil {
+		return nil
+	}
 	var ops []ruleset.Op
 	for name, c := range rs.Chains {
 		if c.Hook != nil {
 			ops = append(ops, ruleset.FlushChain{Table: table, Chain: name}, ruleset.DelChain{Table: table, Chain: name})
 		}
+	}
+	if len(ops) == 0 {
+		ops = append(ops, ruleset.DelTable{Table: table})
 	}
 	return ops
 }
