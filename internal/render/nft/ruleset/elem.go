@@ -53,7 +53,7 @@ func compareElemVerdict(a, b ElemVerdict) int { return CompareElem(a.Elem, b.Ele
 
 func (s *Set) elemText(e ElemVerdict) string {
 	key := s.keyText(e.Elem)
-	if s.Verdicts {
+	if s.Verdicts || e.Verdict != (Verdict{}) {
 		return key + " : " + e.Verdict.String()
 	}
 	return key

@@ -35,6 +35,11 @@ func (t *txState) checkRule(s *tableState, r Rule) *Refusal {
 	if ref := s.checkVerdict(r.Verdict); ref != nil {
 		return ref
 	}
+	if a, b, conflict := conflictOf(r.Matches); conflict {
+		if ref := t.mistake("no packet is both %q and %q, and the nft tool refuses to load that", matchText(a), matchText(b)); ref != nil {
+			return ref
+		}
+	}
 	for i, m := range r.Matches {
 		if ref := t.checkMatch(m); ref != nil {
 			return ref
@@ -82,6 +87,8 @@ func (t *txState) checkSetUse(s *tableState, use setUse) *Refusal {
 		return refuse(syscall.ENOENT, "no set %q", use.name)
 	case set.Type == ForeignType:
 		return nil
+	case set.Verdicts && !use.verdicts:
+		return t.mistake("set %q is a verdict map, which older kernels refuse here", use.name)
 	case set.Verdicts != use.verdicts:
 		return refuse(syscall.EINVAL, "set %q: verdicts %t", use.name, set.Verdicts)
 	case set.Type != use.typ:

@@ -1,0 +1,68 @@
+package ruleset
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"pgregory.net/rapid"
+)
+
+func TestName(t *testing.T) {
+	for _, c := range []struct {
+		parts []string
+		want  string
+	}{
+		{[]string{"ingress", "shop", "allow-web.v2"}, "ingress/shop/allow-web.v2"},
+		{[]string{"ingress", "a/b"}, "ingress/a/b_"},
+		{[]string{"set", "a_b"}, "set/a.b_"},
+		{[]string{"set", ""}, "set/_"},
+		{[]string{"9", "x"}, "x9/x_"},
+		{[]string{"ingress", strings.Repeat("n", 253)}, "ingress/nnn"},
+		{nil, "x_"},
+	} {
+		got := Name(c.parts...)
+		if !strings.HasPrefix(got, c.want) || len(c.parts) == 3 && got != c.want {
+			t.Errorf("Name(%q) = %q, not %q", c.parts, got, c.want)
+		}
+	}
+}
+
+func TestNamesAreValidAndDistinct(t *testing.T) {
+	part := rapid.OneOf(rapid.StringMatching(`[a-z0-9./_-]{0,6}`), rapid.String(), rapid.StringMatching(`[a-z]{120,140}`))
+	parts := rapid.SliceOfN(part, 0, 4)
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := parts.Draw(t, "a"), parts.Draw(t, "b")
+		for _, name := range []string{Name(a...), Name(b...)} {
+			if !validName(name) {
+				t.Fatalf("invalid name %q", name)
+			}
+		}
+		if !slices.Equal(a, b) && Name(a...) == Name(b...) {
+			t.Fatalf("%q and %q are both %q", a, b, Name(a...))
+		}
+	})
+}
+
+func TestComment(t *testing.T) {
+	for in, want := range map[string]string{
+		`policy "x"` + "\n\tline": "policy 'x'  line",
+		"bad \xff byte":           "bad ? byte",
+		"":                        "",
+	} {
+		if got := Comment(in); got != want {
+			t.Errorf("Comment(%q) = %q, not %q", in, got, want)
+		}
+	}
+	exact := strings.Repeat("x", MaxComment)
+	if Comment(exact) != exact {
+		t.Errorf("a comment of %d bytes was cut", MaxComment)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		c := Comment(rapid.StringN(0, 200, -1).Draw(t, "comment"))
+		if len(c) > MaxComment || !utf8.ValidString(c) || strings.ContainsAny(c, "\"\n\r\x00") || Comment(c) != c {
+			t.Fatalf("comment %q", c)
+		}
+	})
+}
