@@ -17,6 +17,7 @@ import (
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render"
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/kernel"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/layout"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 )
@@ -158,6 +159,9 @@ func Cleanup(k Kernel, dryRun bool) ([]string, error) {
 	var errs []error
 	for _, name := range tables {
 		_, there, err := k.Read(name)
+		if errors.Is(err, kernel.ErrForeignTable) {
+			there, err = true, nil
+		}
 		if err == nil && there && !dryRun {
 			err = k.Commit(&ruleset.Tx{Ops: []ruleset.Op{ruleset.DelTable{Table: name}}})
 		}

@@ -1,10 +1,12 @@
 package nft
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render"
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/kernel"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/layout"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 )
@@ -72,41 +74,55 @@ const (
 	opaque
 )
 
-// adopt reads our tables and settles on the one that enforces. A second one is what an interrupted change of
-// tables left, before it was hooked in or after it was unhooked, and goes.
+// adopt reads our tables and settles on the one that enforces. Any other is what an interrupted change of
+// tables left, before it was hooked in or after it was unhooked, or what somebody else broke, and goes.
 func (r *Renderer) adopt() (finding, error) {
 	r.model = ruleset.NewModel()
 	found := nothing
+	var others []string
 	for _, name := range tables {
-		rs, there, err := r.kernel.Read(name)
+		is, err := r.inspect(name)
 		switch {
 		case err != nil:
-			return found, fmt.Errorf("table %s: read: %w", name, err)
-		case !there:
+			return nothing, fmt.Errorf("table %s: read: %w", name, err)
+		case is == nothing:
 			continue
-		case found != nothing || !hooked(rs):
-			if err := r.dropTable(name); err != nil {
-				return found, err
+		case found == nothing, found == opaque && is == readable:
+			if found == opaque {
+				others = append(others, r.table)
 			}
-			continue
+			r.table, found = name, is
+		default:
+			others = append(others, name)
 		}
-		r.table, found = name, readable
-		if r.model.Load(name, rs) == nil {
-			continue
-		}
-		found = opaque
-		if err := r.model.Load(name, ruleset.New()); err != nil {
-			return found, fmt.Errorf("table %s: %w", name, err)
+	}
+	for _, name := range others {
+		if err := r.dropTable(name); err != nil {
+			return nothing, err
 		}
 	}
 	return found, nil
 }
 
+// inspect reads one table into the model. A table that enforces nothing is opaque too: it is not to be built
+// upon.
+func (r *Renderer) inspect(name string) (finding, error) {
+	rs, there, err := r.kernel.Read(name)
+	switch foreign := errors.Is(err, kernel.ErrForeignTable); {
+	case err != nil && !foreign:
+		return nothing, err
+	case !there && !foreign:
+		return nothing, nil
+	case !foreign && hooked(rs) && r.model.Load(name, rs) == nil:
+		return readable, nil
+	}
+	return opaque, r.model.Load(name, ruleset.New())
+}
+
 func (r *Renderer) dropTable(name string) error {
-	if err := r.kernel.Commit(&ruleset.Tx{Ops: []ruleset.Op{ruleset.DelTable{Table: name}}}); err != nil {
+	if err := r.commit(&ruleset.Tx{Ops: []ruleset.Op{ruleset.DelTable{Table: name}}}); err != nil {
 		return fmt.Errorf("table %s: delete: %w", name, err)
 	}
-	r.generation++
 	return nil
 }
 

@@ -41,13 +41,14 @@ func policyUnit(p *program.Policy, d program.Direction, fams []ruleset.Family) u
 	u.chains = append(u.chains, c)
 	v := verdicts{program.Accept: acceptVerdict(d)}
 	for i := range p.Rules(d) {
-		u.addRule(c, p, d, &p.Rules(d)[i], v, fams)
+		u.addRule(c, nil, p, d, &p.Rules(d)[i], v, fams)
 	}
 	return u
 }
 
-// addRule appends what one rule of a policy becomes.
-func (u *unit) addRule(c *ruleset.Chain, p *program.Policy, d program.Direction, r *program.Rule, v verdicts, fams []ruleset.Family) {
+// addRule appends what one rule of a policy becomes. inside names the chain if it is not the policy's own, so
+// that a chain of peers that the rule may need has a name of its own.
+func (u *unit) addRule(c *ruleset.Chain, inside []string, p *program.Policy, d program.Direction, r *program.Rule, v verdicts, fams []ruleset.Family) {
 	comment := fmt.Sprintf("%s %s[%d]", p.ID, d, r.Index)
 	ports := portTerms(&r.Ports, fams)
 	peers := u.peerTerms(&r.Peers, d, fams)
@@ -56,7 +57,7 @@ func (u *unit) addRule(c *ruleset.Chain, p *program.Policy, d program.Direction,
 		return
 	}
 	sub := &ruleset.Chain{
-		Name:    ruleset.Name(c.Name, fmt.Sprint(r.Index)),
+		Name:    ruleset.Name(append(inside, d.String(), p.Namespace, p.Name, fmt.Sprint(r.Index))...),
 		Comment: ruleset.Comment("peers of " + comment),
 		Rules:   product([]term{{}}, peers, v[r.Verdict], comment),
 	}

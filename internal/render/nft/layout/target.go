@@ -33,6 +33,9 @@ type place struct {
 	verdicts verdicts
 	// standard is true where accept means what it means in a policy's own chain.
 	standard bool
+	// name is that of the tier's chain; parts are those of the names of chains that belong to it.
+	name  string
+	parts []string
 }
 
 // render gives the target's chains: one for each tier of each stack. The first one is the entry. A stack's
@@ -67,15 +70,19 @@ func (t *target) renderStack(u *unit, p *program.Program, i int, accept ruleset.
 	name := ""
 	for n := len(s.Tiers) - 1; n >= 0; n-- {
 		name = t.chainName(i, n)
-		v := verdicts{program.Accept: accept, program.Deny: gotoChain(chainDenied), program.Pass: pass}
-		t.renderTier(u, name, p, &s.Tiers[n], place{v, i == len(t.stacks)-1}, fams)
+		t.renderTier(u, p, &s.Tiers[n], place{
+			verdicts: verdicts{program.Accept: accept, program.Deny: gotoChain(chainDenied), program.Pass: pass},
+			standard: i == len(t.stacks)-1,
+			name:     name,
+			parts:    []string{"pods", t.d.String(), digest(t.key), fmt.Sprintf("%d.%d", i, n)},
+		}, fams)
 		pass = gotoChain(name)
 	}
 	return name
 }
 
-func (t *target) renderTier(u *unit, name string, p *program.Program, tier *program.Tier, at place, fams []ruleset.Family) {
-	c := &ruleset.Chain{Name: name, Comment: ruleset.Comment(joinPolicies(tier.Policies))}
+func (t *target) renderTier(u *unit, p *program.Program, tier *program.Tier, at place, fams []ruleset.Family) {
+	c := &ruleset.Chain{Name: at.name, Comment: ruleset.Comment(joinPolicies(tier.Policies))}
 	t.policies = append(t.policies, tier.Policies...)
 	for _, id := range tier.Policies {
 		pol := p.Policies[id]
@@ -86,7 +93,7 @@ func (t *target) renderTier(u *unit, name string, p *program.Program, tier *prog
 			c.Rules = append(c.Rules, rule(jumpTo(policyChain(t.d, pol)), ""))
 		default:
 			for i := range pol.Rules(t.d) {
-				u.addRule(c, pol, t.d, &pol.Rules(t.d)[i], at.verdicts, fams)
+				u.addRule(c, at.parts, pol, t.d, &pol.Rules(t.d)[i], at.verdicts, fams)
 			}
 		}
 	}
