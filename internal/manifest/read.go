@@ -1,0 +1,296 @@
+package manifest
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	strictjson "sigs.k8s.io/json"
+)
+
+// reader gathers the objects of several files.
+type reader struct {
+	opts     Options
+	structs  map[reflect.Type]map[string]reflect.Type
+	loaded   map[Ref]metav1.Object
+	source   *Source
+	problems []Problem
+	files    map[string]int
+}
+
+func newReader(opts Options) *reader {
+	if opts.Namespace == "" {
+		opts.Namespace = metav1.NamespaceDefault
+	}
+	if opts.MaxBytes == 0 {
+		opts.MaxBytes = DefaultMaxBytes
+	}
+	return &reader{
+		opts:    opts,
+		structs: map[reflect.Type]map[string]reflect.Type{},
+		loaded:  map[Ref]metav1.Object{},
+		source:  &Source{objects: map[Ref]located{}},
+		files:   map[string]int{},
+	}
+}
+
+// file reads the content of one file.
+func (r *reader) file(name string, data []byte) {
+	if _, ok := r.files[name]; !ok {
+		r.files[name] = len(r.files)
+	}
+	if message := unreadable(data); message != "" {
+		r.problems = append(r.problems, Problem{File: name, Message: message})
+		return
+	}
+	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // the mark that some editors set in front
+	for _, ch := range split(data) {
+		docs, syntax := parse(ch.text)
+		for _, doc := range docs {
+			if len(doc.Content) == 1 {
+				d := &document{reader: r, file: name, before: ch.before}
+				d.read(doc.Content[0], class{}, 0)
+			}
+		}
+		if syntax != nil {
+			p := Problem{
+				File: name, Line: ch.before + syntax.line, Column: syntax.column,
+				Field: syntax.field, Message: syntax.message,
+			}
+			if syntax.good != nil && len(syntax.good.Content) == 1 {
+				p.Object = identify(syntax.good.Content[0]).String()
+			}
+			r.problems = append(r.problems, p)
+		}
+	}
+}
+
+// unreadable says what keeps the data from being read as text, or nothing.
+func unreadable(data []byte) string {
+	if len(data) >= 2 && (data[0] == 0xff && data[1] == 0xfe || data[0] == 0xfe && data[1] == 0xff) {
+		return "the file is UTF-16; save it as UTF-8"
+	}
+	return ""
+}
+
+// result gives what was read.
+func (r *reader) result() (*Objects, []Problem) {
+	o := &Objects{Source: r.source}
+	refs := slices.SortedFunc(maps.Keys(r.loaded), func(a, b Ref) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	for _, ref := range refs {
+		switch v := r.loaded[ref].(type) {
+		case *corev1.Pod:
+			o.Pods = append(o.Pods, v)
+		case *corev1.Namespace:
+			o.Namespaces = append(o.Namespaces, v)
+		case *corev1.Node:
+			o.Nodes = append(o.Nodes, v)
+		case *networkingv1.NetworkPolicy:
+			o.Policies = append(o.Policies, v)
+		}
+	}
+	sortProblems(r.problems, r.files)
+	return o, r.problems
+}
+
+// document is one document of a file.
+type document struct {
+	*reader
+	file   string
+	before int
+}
+
+func (d *document) problem(n *yaml.Node, p Problem) {
+	p.File, p.Line, p.Column = d.file, d.before+n.Line, n.Column
+	d.problems = append(d.problems, p)
+}
+
+// read reads a document, or an item of a list; of is what the list says of its items.
+func (d *document) read(n *yaml.Node, of class, depth int) {
+	if scalarIsNull(n) && depth == 0 {
+		return // a document without content
+	}
+	n = dealias(n)
+	if n.Kind != yaml.MappingNode {
+		d.problem(n, Problem{Message: "not a Kubernetes object: expected a mapping, found " + describeNode(n, "")})
+		return
+	}
+	id := identify(n)
+	if of.load != nil { // items of a typed list need not repeat it
+		id.apiVersion = cmp.Or(id.apiVersion, of.load.apiVersion)
+		id.kind = cmp.Or(id.kind, of.load.kind)
+	}
+	for _, f := range []struct{ name, value string }{{"apiVersion", id.apiVersion}, {"kind", id.kind}} {
+		if message := typeField(n, f.name, f.value); message != "" {
+			d.problem(n, Problem{Object: id.String(), Field: f.name, Message: message})
+			return
+		}
+	}
+	what := classify(id.apiVersion, id.kind)
+	switch {
+	case what.refuse != "":
+		d.problem(n, Problem{Object: id.String(), Message: what.refuse})
+	case what.ignore != "":
+		d.problem(n, Problem{Severity: Ignored, Object: id.String(), Message: what.ignore})
+	case of.load != nil && (what.list || what.load.kind != of.load.kind):
+		d.problem(n, Problem{Object: id.String(), Message: fmt.Sprintf("kind %s in a list of %s", id.kind, of.load.kind)})
+	case what.list:
+		d.list(n, id, what, depth)
+	default:
+		d.object(n, id, what.load)
+	}
+}
+
+// typeField says what is wrong with one of the two fields that decide how the rest is read.
+func typeField(n *yaml.Node, name, value string) string {
+	count := 0
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == name {
+			count++
+		}
+	}
+	switch {
+	case count > 1:
+		return "given twice"
+	case value == "":
+		return "missing, or not a text"
+	}
+	return ""
+}
+
+// listEnvelope is a list apart from its items, which are checked each for itself.
+type listEnvelope struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata"`
+}
+
+func (d *document) list(n *yaml.Node, id identity, what class, depth int) {
+	if depth >= maxListDepth {
+		d.problem(n, Problem{Object: id.String(), Message: fmt.Sprintf("lists nested more than %d levels deep", maxListDepth)})
+		return
+	}
+	var items *yaml.Node
+	envelope := *n
+	envelope.Content = nil
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == "items" {
+			if items != nil {
+				d.problem(n.Content[i], Problem{Object: id.String(), Field: "items", Message: "given twice"})
+			}
+			items = dealias(n.Content[i+1])
+			continue
+		}
+		envelope.Content = append(envelope.Content, n.Content[i], n.Content[i+1])
+	}
+	d.check(&envelope, reflect.TypeFor[listEnvelope](), id)
+	switch {
+	case items == nil || scalarIsNull(items):
+	case items.Kind != yaml.SequenceNode:
+		d.problem(items, Problem{Object: id.String(), Field: "items", Message: "expected a list, found " + describeNode(items, "")})
+	default:
+		for _, item := range items.Content {
+			d.read(item, what, depth+1)
+		}
+	}
+}
+
+// maxListDepth is how deep lists may stand in lists.
+const maxListDepth = 4
+
+// check compares the node with the type, and gives it as JSON, or false if there were problems.
+func (d *document) check(n *yaml.Node, t reflect.Type, id identity) ([]byte, bool) {
+	sound := true
+	c := checker{structs: d.structs, before: d.before}
+	c.report = func(at *yaml.Node, p *path, message string) {
+		sound = false
+		d.problem(at, Problem{Object: id.String(), Field: p.String(), Message: message})
+	}
+	value := c.value(n, t, &path{})
+	if !sound {
+		return nil, false
+	}
+	text, err := json.Marshal(value)
+	if err != nil {
+		d.problem(n, Problem{Object: id.String(), Message: err.Error()})
+		return nil, false
+	}
+	return text, true
+}
+
+// object reads one object and keeps it, unless it has problems.
+func (d *document) object(n *yaml.Node, id identity, kind *kindInfo) {
+	obj := kind.make()
+	text, ok := d.check(n, reflect.TypeOf(obj).Elem(), id)
+	if !ok {
+		return
+	}
+	// The check has found nothing; the decoder has the last word all the same.
+	strict, err := strictjson.UnmarshalStrict(text, obj)
+	if err == nil && len(strict) > 0 {
+		err = strict[0]
+	}
+	if err != nil {
+		d.problem(n, Problem{Object: id.String(), Message: err.Error()})
+		return
+	}
+	kind.setType(obj)
+	if kind.namespaced && obj.GetNamespace() == "" {
+		obj.SetNamespace(d.opts.Namespace)
+	} else if !kind.namespaced {
+		obj.SetNamespace("")
+	}
+	id.Namespace = obj.GetNamespace()
+	if field, message := validateName(obj, kind); field != "" {
+		d.problem(n, Problem{Object: id.String(), Field: field, Message: message})
+		return
+	}
+	d.keep(n, Ref{Kind: kind.kind, Namespace: obj.GetNamespace(), Name: obj.GetName()}, obj)
+}
+
+// keep records the object. One of the same name that came before is replaced.
+func (d *document) keep(n *yaml.Node, ref Ref, obj metav1.Object) {
+	if before, ok := d.source.objects[ref]; ok {
+		d.problems = append(d.problems, Problem{
+			Severity: Replaced, File: before.file, Line: before.line, Column: before.column, Object: ref.String(),
+			Message: fmt.Sprintf("replaced by %s:%d, which has the same name", d.file, d.before+n.Line),
+		})
+	}
+	at := located{file: d.file, before: d.before, line: d.before + n.Line, column: n.Column}
+	if ref.Kind == kindPolicy { // only of policies does anybody ask where a field stands
+		at.root = n
+	}
+	d.source.objects[ref] = at
+	d.loaded[ref] = obj
+}
+
+// validateName checks what everything that is keyed by namespace and name relies on.
+func validateName(obj metav1.Object, kind *kindInfo) (field, message string) {
+	validate := validation.NameIsDNSSubdomain
+	if kind.kind == kindNamespace {
+		validate = validation.ValidateNamespaceName
+	}
+	if obj.GetName() == "" {
+		return "metadata.name", "required"
+	}
+	if errs := validate(obj.GetName(), false); len(errs) > 0 {
+		return "metadata.name", strings.Join(errs, "; ")
+	}
+	if kind.namespaced {
+		if errs := validation.ValidateNamespaceName(obj.GetNamespace(), false); len(errs) > 0 {
+			return "metadata.namespace", strings.Join(errs, "; ")
+		}
+	}
+	return "", ""
+}
