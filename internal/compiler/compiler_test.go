@@ -1,0 +1,119 @@
+package compiler
+
+import (
+	"fmt"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
+)
+
+func podAt(name, node, ip string, labels map[string]string) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, Labels: labels},
+		Spec:       corev1.PodSpec{NodeName: node},
+		Status:     corev1.PodStatus{Phase: corev1.PodRunning, PodIP: ip},
+	}
+}
+
+// cluster gives a compiler for node a with 50 local pods, 500 remote ones and 200 policies, 10 of which
+// select local pods.
+func cluster(t *testing.T) *Compiler {
+	t.Helper()
+	c := New(Options{Node: "a"})
+	for i := range 550 {
+		node := "b"
+		if i < 50 {
+			node = "a"
+		}
+		c.SetPod(podAt(fmt.Sprintf("pod-%d", i), node, fmt.Sprintf("10.0.%d.%d", i/250, i%250+1),
+			map[string]string{"app": fmt.Sprintf("app-%d", i%100), "num": fmt.Sprint(i)}))
+	}
+	for i := range 200 {
+		np := policyFrom(t, fmt.Sprintf("  podSelector: {matchLabels: {num: '%d'}}\n  ingress: [{from: [{podSelector: {matchLabels: {app: app-%d}}}]}]", i+40, i%100))
+		np.Name = fmt.Sprintf("p%d", i)
+		c.SetPolicy(np)
+	}
+	c.TakeDelta()
+	return c
+}
+
+// TestOnlyWhatMattersToTheNode expects that policies of other nodes' pods and their selectors stay out.
+func TestOnlyWhatMattersToTheNode(t *testing.T) {
+	p := cluster(t).Program()
+	if len(p.Policies) != 10 || len(p.Sets) != 10 || len(p.Locals) != 50 || len(p.Stacks) != 10 {
+		t.Errorf("%d policies, %d sets, %d locals, %d stacks; want 10, 10, 50, 10",
+			len(p.Policies), len(p.Sets), len(p.Locals), len(p.Stacks))
+	}
+}
+
+// TestEventsTouchWhatDependsOnThem counts what each kind of event changes in the program.
+func TestEventsTouchWhatDependsOnThem(t *testing.T) {
+	label := func(app string) map[string]string { return map[string]string{"app": app, "num": "300"} }
+	for _, e := range []struct {
+		name                            string
+		do                              func(c *Compiler)
+		sets, policies, locals, members int
+	}{
+		{"remote pod leaves one set for another", func(c *Compiler) { c.SetPod(podAt("pod-300", "b", "10.0.1.51", label("app-1"))) }, 2, 0, 0, 2},
+		{"remote pod that no set holds", func(c *Compiler) { c.SetPod(podAt("other", "b", "10.0.9.9", label("none"))) }, 0, 0, 0, 0},
+		{"nothing new", func(c *Compiler) { c.SetPod(podAt("pod-300", "b", "10.0.1.51", label("app-0"))) }, 0, 0, 0, 0},
+		{"remote pod gone", func(c *Compiler) { c.DeletePod(types.NamespacedName{Namespace: "ns", Name: "pod-300"}) }, 1, 0, 0, 1},
+		{"local pod added", func(c *Compiler) { c.SetPod(podAt("new", "a", "10.0.9.9", map[string]string{"num": "41"})) }, 0, 0, 1, 0},
+		{"policy of no local pod gone", func(c *Compiler) { c.DeletePolicy(types.NamespacedName{Namespace: "ns", Name: "p100"}) }, 0, 0, 0, 0},
+		{"policy of a local pod gone", func(c *Compiler) { c.DeletePolicy(types.NamespacedName{Namespace: "ns", Name: "p0"}) }, 1, 1, 1, 6},
+	} {
+		t.Run(e.name, func(t *testing.T) {
+			c := cluster(t)
+			e.do(c)
+			d := c.TakeDelta()
+			members := 0
+			for _, m := range d.Sets {
+				members += len(m)
+			}
+			if len(d.Sets) != e.sets || len(d.Policies) != e.policies || len(d.Locals) != e.locals || members != e.members {
+				t.Errorf("%d sets, %d policies, %d locals, %d members; want %d, %d, %d, %d",
+					len(d.Sets), len(d.Policies), len(d.Locals), members, e.sets, e.policies, e.locals, e.members)
+			}
+		})
+	}
+}
+
+// TestNothingIsLeft expects an empty program and no reference once every object is gone.
+func TestNothingIsLeft(t *testing.T) {
+	c := cluster(t)
+	for i := range 550 {
+		c.DeletePod(types.NamespacedName{Namespace: "ns", Name: fmt.Sprintf("pod-%d", i)})
+	}
+	for i := range 200 {
+		c.DeletePolicy(types.NamespacedName{Namespace: "ns", Name: fmt.Sprintf("p%d", i)})
+	}
+	p := c.Program()
+	left := len(p.Locals) + len(p.Stacks) + len(p.Policies) + len(p.Sets) + len(c.pods) + len(c.addrs) +
+		len(c.policies) + len(c.bySubject) + len(c.sets) + len(c.named) + len(c.stackRefs) + len(c.dirty)
+	if left != 0 {
+		t.Errorf("%d objects are left: %+v", left, p)
+	}
+}
+
+// TestPolicyBeforeAddress expects a pod to be isolated by the very event that brings its address.
+func TestPolicyBeforeAddress(t *testing.T) {
+	c := New(Options{Node: "a"})
+	c.SetPolicy(policyFrom(t, "  podSelector: {}"))
+	c.SetPod(podAt("x", "a", "", nil))
+	if len(c.Program().Locals) != 0 {
+		t.Error("a pod without address needs no rule")
+	}
+	c.SetPod(podAt("x", "a", "10.0.0.1", nil))
+	for _, l := range c.Program().Locals {
+		if len(l.Stacks(program.Ingress)) != 1 {
+			t.Errorf("local %+v, want it isolated in ingress", l)
+		}
+	}
+	if len(c.Program().Locals) != 1 {
+		t.Error("the address is not judged")
+	}
+}
