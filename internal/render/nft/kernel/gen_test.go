@@ -2,8 +2,10 @@ package kernel
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
@@ -241,4 +243,12 @@ func drawChain(t *rapid.T, name string, sets []*ruleset.Set, targets []string) *
 		ch.Rules = append(ch.Rules, drawRule(t, sets, targets))
 	}
 	return ch
+}
+
+func sortedSets(rs *ruleset.Ruleset) []*ruleset.Set {
+	return slices.SortedFunc(maps.Values(rs.Sets), func(a, b *ruleset.Set) int { return strings.Compare(a.Name, b.Name) })
+}
+
+func sortedElems(s *ruleset.Set) []ruleset.Elem {
+	return slices.SortedFunc(maps.Keys(s.Elems), ruleset.CompareElem)
 }

@@ -25,8 +25,7 @@ func (c *Conn) Read(table string) (*ruleset.Ruleset, bool, error) {
 		if err != nil {
 			return err
 		}
-		r := &tableReader{conn: c, table: table, rs: ruleset.New(), hidden: map[string]bool{},
-			exprs: exprReader{names: map[string]string{}}}
+		r := newTableReader(c, table)
 		readErr := r.read()
 		after, err := c.generation()
 		switch {
@@ -55,9 +54,16 @@ type tableReader struct {
 	table string
 	rs    *ruleset.Ruleset
 	exprs exprReader
-	// hidden names the chains that are left out.
-	hidden map[string]bool
-	prog   []instr
+	// hiddenChains and hiddenSets name what is left out; a rule that uses it is foreign.
+	hiddenChains, hiddenSets map[string]bool
+	prog                     []instr
+}
+
+func newTableReader(c *Conn, table string) *tableReader {
+	return &tableReader{
+		conn: c, table: table, rs: ruleset.New(), exprs: exprReader{names: map[string]string{}},
+		hiddenChains: map[string]bool{}, hiddenSets: map[string]bool{},
+	}
 }
 
 func (r *tableReader) read() error {
@@ -71,11 +77,11 @@ func (r *tableReader) read() error {
 	if err := r.conn.request(unix.NFT_MSG_GETCHAIN, unix.NLM_F_DUMP, nil, r.chain); err != nil {
 		return fmt.Errorf("chains: %w", err)
 	}
-	if err := r.conn.request(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, filter(unix.NFTA_RULE_TABLE), r.rule); err != nil {
-		return fmt.Errorf("rules: %w", err)
-	}
 	if err := r.conn.request(unix.NFT_MSG_GETSET, unix.NLM_F_DUMP, filter(unix.NFTA_SET_TABLE), r.set); err != nil {
 		return fmt.Errorf("sets: %w", err)
+	}
+	if err := r.conn.request(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, filter(unix.NFTA_RULE_TABLE), r.rule); err != nil {
+		return fmt.Errorf("rules: %w", err)
 	}
 	for _, s := range r.rs.Sets {
 		if s.Type == ruleset.ForeignType {
@@ -138,7 +144,7 @@ func (r *tableReader) chain(body []byte) error {
 		return nil
 	}
 	if flags&chainBinding != 0 {
-		r.hidden[ch.Name] = true
+		r.hiddenChains[ch.Name] = true
 		return nil
 	}
 	if hook != nil {
@@ -189,7 +195,7 @@ func (r *tableReader) rule(body []byte) error {
 			data = val
 		}
 	}
-	if table != r.table || r.hidden[chain] {
+	if table != r.table || r.hiddenChains[chain] {
 		return nil
 	}
 	ch := r.rs.Chains[chain]
@@ -198,6 +204,9 @@ func (r *tableReader) rule(body []byte) error {
 	}
 	prog, err := r.exprs.read(exprs, r.prog[:0])
 	r.prog = prog
+	if err == nil && r.usesHidden(prog) {
+		err = errNotOurs
+	}
 	var rule ruleset.Rule
 	if err == nil {
 		rule, err = decodeRule(prog, data)
@@ -212,15 +221,31 @@ func (r *tableReader) rule(body []byte) error {
 	return nil
 }
 
+func (r *tableReader) usesHidden(prog []instr) bool {
+	for k := range prog {
+		hidden := r.hiddenSets
+		if prog[k].op == opVerdict {
+			hidden = r.hiddenChains
+		}
+		if hidden[prog[k].name] {
+			return true
+		}
+	}
+	return false
+}
+
 func (r *tableReader) set(body []byte) error {
 	for typ, val := range attributes(body) {
 		if typ == unix.NFTA_SET_TABLE && cString(val) != r.table {
 			return nil
 		}
 	}
-	if s, hidden := readSet(body); !hidden {
-		r.rs.Sets[s.Name] = s
+	s, hidden := readSet(body)
+	if hidden {
+		r.hiddenSets[s.Name] = true
+		return nil
 	}
+	r.rs.Sets[s.Name] = s
 	return nil
 }
 

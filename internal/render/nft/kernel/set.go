@@ -339,9 +339,9 @@ func putIntervals(s *ruleset.Set, raw []rawElem) error {
 		case e.end && start.IsValid():
 			s.Elems[ruleset.Elem{A: start, B: e.key.A.Prev()}] = ruleset.Verdict{}
 			start = netip.Addr{}
+		case e.end && !e.key.A.Prev().IsValid():
+			// The nft tool writes this end, of nothing, when it adds to a set. It does no harm.
 		case e.end:
-			// The nft tool marks with an end what lies before the first interval; no packet notices. But nobody would
-			// remove the mark.
 			return errForeignElem
 		case start.IsValid():
 			return errForeignElem

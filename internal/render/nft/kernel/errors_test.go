@@ -1,0 +1,314 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
+)
+
+// TestRefusalNamesTheOperation checks that an error leads to the operation that the kernel refused first, that
+// nothing of the transaction was done, and that the next one works.
+func TestRefusalNamesTheOperation(t *testing.T) {
+	c := newNamespace(t).open(t)
+	rs := sample()
+	table := mustLoad(t, c, rs)
+	web := &ruleset.Chain{Name: "in/web"}
+	pods := rs.Sets["pods4"]
+	missing := rule(accept(), "shop/web ingress 7", ruleset.InSet{Family: ruleset.V4, Set: "nosuch"})
+	toNowhere := ruleset.ElemVerdict{Elem: elem("10.9.9.9"), Verdict: jump("nosuch")}
+	for _, tc := range []struct {
+		op    ruleset.Op
+		errno unix.Errno
+		want  string
+	}{
+		{ruleset.AddTable{Table: table}, unix.EEXIST, "add table " + table},
+		{ruleset.DelTable{Table: "nosuch"}, unix.ENOENT, "delete table nosuch"},
+		{ruleset.AddChain{Table: table, Chain: web}, unix.EEXIST, "add chain in/web"},
+		{ruleset.DelChain{Table: table, Chain: "nosuch"}, unix.ENOENT, "delete chain nosuch"},
+		{ruleset.DelChain{Table: table, Chain: "in/web"}, unix.EBUSY, "delete chain in/web"},
+		{ruleset.FlushChain{Table: table, Chain: "nosuch"}, unix.ENOENT, "flush chain nosuch"},
+		{ruleset.AddRule{Table: table, Chain: "in/web", Rule: missing}, unix.ENOENT,
+			"add rule in chain in/web (shop/web ingress 7)"},
+		{ruleset.AddSet{Table: table, Set: pods}, unix.EEXIST, "add set pods4"},
+		{ruleset.DelSet{Table: table, Set: "pods4"}, unix.EBUSY, "delete set pods4"},
+		{ruleset.AddElems{Table: table, Set: pods, Elems: []ruleset.ElemVerdict{{Elem: elem("10.244.1.2")}}}, unix.EEXIST,
+			"add element 10.244.1.2 of set pods4"},
+		{ruleset.DelElems{Table: table, Set: pods, Elems: []ruleset.ElemVerdict{{Elem: elem("10.9.9.9")}}}, unix.ENOENT,
+			"delete element 10.9.9.9 of set pods4"},
+		{ruleset.AddElems{Table: table, Set: rs.Sets["dispatch4"], Elems: []ruleset.ElemVerdict{toNowhere}}, unix.ENOENT,
+			"add element 10.9.9.9 of set dispatch4"},
+	} {
+		// Something valid on both sides; what is behind would fail too, were the first refusal not the one named.
+		err := c.Commit(&ruleset.Tx{Ops: []ruleset.Op{
+			ruleset.AddChain{Table: table, Chain: &ruleset.Chain{Name: "new"}}, tc.op,
+			ruleset.AddChain{Table: table, Chain: &ruleset.Chain{Name: "new"}},
+			ruleset.AddChain{Table: table, Chain: &ruleset.Chain{Name: "another"}},
+		}})
+		if err == nil || !errors.Is(err, tc.errno) || !strings.Contains(err.Error(), tc.want) || errors.Is(err, ErrUnknown) {
+			t.Errorf("%s: got %v, want %v", tc.want, err, tc.errno)
+		}
+		if d := rs.Difference(mustRead(t, c, table)); d != "" {
+			t.Fatalf("after %q the kernel is changed:\n%s", err, d)
+		}
+	}
+	// A loop is found only when all messages were valid.
+	loop := ruleset.AddRule{Table: table, Chain: "in/dns", Rule: rule(jump("in/dns"), "")}
+	err := c.Commit(&ruleset.Tx{Ops: []ruleset.Op{ruleset.FlushChain{Table: table, Chain: "in/web"}, loop}})
+	if !errors.Is(err, unix.ELOOP) && !errors.Is(err, unix.EMLINK) {
+		t.Errorf("loop: %v", err)
+	}
+	t.Logf("a loop: %v", err)
+	if d := rs.Difference(mustRead(t, c, table)); d != "" {
+		t.Error(d)
+	}
+}
+
+// TestInvalidValuesAreNotSent checks that a value that has no form in the kernel is an error and not something
+// else.
+func TestInvalidValuesAreNotSent(t *testing.T) {
+	sock := &fakeSocket{}
+	c := newConn(sock)
+	set := func(s ruleset.Set, e ruleset.ElemVerdict) ruleset.Op {
+		return ruleset.AddElems{Set: &s, Elems: []ruleset.ElemVerdict{e}}
+	}
+	match := func(m ...ruleset.Match) ruleset.Op { return ruleset.AddRule{Rule: ruleset.Rule{Matches: m}} }
+	for name, op := range map[string]ruleset.Op{
+		"host bits":        match(ruleset.InPrefix{Prefix: cidr("10.1.2.3/8")}),
+		"no prefix":        match(ruleset.InPrefix{}),
+		"ports reversed":   match(ruleset.DstPort{Protocol: 6, First: 2, Last: 1}),
+		"ports of ICMP":    match(ruleset.DstPort{Protocol: 1, First: 1, Last: 1}),
+		"types reversed":   match(ruleset.ICMPv6Types{First: 2, Last: 1}),
+		"no family":        match(ruleset.IsFamily{}),
+		"set no family":    match(ruleset.InSet{Set: "s"}),
+		"pair no family":   match(ruleset.AddrPairInSet{Set: "s"}),
+		"foreign":          match(ruleset.Foreign{Note: "x"}),
+		"vmap not last":    match(ruleset.PortVerdict{Map: "m"}, ruleset.CtEstablished{}),
+		"jump to nothing":  ruleset.AddRule{Rule: rule(jump(""), "")},
+		"accept to chain":  ruleset.AddRule{Rule: rule(ruleset.Verdict{Kind: ruleset.Accept, Chain: "c"}, "")},
+		"long comment":     ruleset.AddRule{Rule: rule(accept(), strings.Repeat("x", 129))},
+		"zero in comment":  ruleset.AddTable{Comment: "a\x00b"},
+		"foreign hook":     ruleset.AddChain{Chain: &ruleset.Chain{Hook: &ruleset.Hook{Point: ruleset.ForeignHook}}},
+		"foreign set":      ruleset.AddSet{Set: &ruleset.Set{Type: ruleset.ForeignType}},
+		"interval of pair": ruleset.AddSet{Set: &ruleset.Set{Type: ruleset.Addr4Pair, Interval: true}},
+		"other family":     set(ruleset.Set{}, ruleset.ElemVerdict{Elem: elem("fd00::1")}),
+		"no address":       set(ruleset.Set{}, ruleset.ElemVerdict{}),
+		"port in address":  set(ruleset.Set{}, ruleset.ElemVerdict{Elem: ruleset.Elem{A: addr("10.0.0.1"), Port: 1}}),
+		"zone":             set(ruleset.Set{Type: ruleset.Addr6}, ruleset.ElemVerdict{Elem: elem("fe80::1%eth0")}),
+		"verdict in set":   set(ruleset.Set{}, ruleset.ElemVerdict{Elem: elem("10.0.0.1"), Verdict: drop()}),
+		"reversed":         set(ruleset.Set{Interval: true}, ruleset.ElemVerdict{Elem: span("10.0.0.2", "10.0.0.1")}),
+		"no end":           set(ruleset.Set{Interval: true}, ruleset.ElemVerdict{Elem: elem("10.0.0.2")}),
+		"mixed families":   set(ruleset.Set{Interval: true}, ruleset.ElemVerdict{Elem: span("10.0.0.2", "fd00::")}),
+	} {
+		if err := c.Commit(&ruleset.Tx{Ops: []ruleset.Op{op}}); err == nil || errors.Is(err, ErrUnknown) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if sock.sent > 0 {
+		t.Errorf("%d datagrams were sent", sock.sent)
+	}
+	for _, tx := range []*ruleset.Tx{nil, {}, {Ops: []ruleset.Op{ruleset.AddElems{Set: &ruleset.Set{}}}}} {
+		if err := c.Commit(tx); err != nil || sock.sent > 0 {
+			t.Errorf("a transaction without content: %v, sent %d", err, sock.sent)
+		}
+	}
+}
+
+// TestPermission opens a connection on a thread without CAP_NET_ADMIN.
+func TestPermission(t *testing.T) {
+	if os.Geteuid() != 0 {
+		cannot(t, "needs root to give up a capability")
+	}
+	done := make(chan error)
+	go func() {
+		// The thread ends with the goroutine.
+		runtime.LockOSThread()
+		if err := dropNetAdmin(); err != nil {
+			done <- fmt.Errorf("cannot give up CAP_NET_ADMIN: %w", err)
+			return
+		}
+		c, err := Open()
+		if err == nil {
+			_ = c.Close()
+		}
+		done <- err
+	}()
+	err := <-done
+	if !errors.Is(err, ErrPermission) || !strings.Contains(err.Error(), "needs CAP_NET_ADMIN") ||
+		strings.Contains(err.Error(), "\n") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func dropNetAdmin() error {
+	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&head, &data[0]); err != nil {
+		return err
+	}
+	data[0].Effective &^= 1 << unix.CAP_NET_ADMIN
+	return unix.Capset(&head, &data[0])
+}
+
+// TestErrorsOfOpen checks what is made of the error numbers that cannot be had on this machine.
+func TestErrorsOfOpen(t *testing.T) {
+	for errno, want := range map[syscall.Errno]error{
+		unix.EPROTONOSUPPORT: ErrNoNFTables, // no nfnetlink
+		unix.EINVAL:          ErrNoNFTables, // no nf_tables within it
+		unix.EPERM:           ErrPermission,
+	} {
+		err := explain(os.NewSyscallError("socket", errno))
+		if !errors.Is(err, want) || !errors.Is(err, errno) {
+			t.Errorf("%v: %v", errno, err)
+		}
+	}
+	if err := explain(unix.EMFILE); !errors.Is(err, unix.EMFILE) || errors.Is(err, ErrNoNFTables) {
+		t.Errorf("EMFILE: %v", err)
+	}
+}
+
+// TestSmallBuffers checks that a transaction that does not fit is refused as such, and that lost answers are not
+// taken for success.
+func TestSmallBuffers(t *testing.T) {
+	ns := newNamespace(t)
+	big, small := ns.open(t), ns.open(t, withBuffer(4096))
+	rs := sample()
+	table := mustLoad(t, big, rs)
+	tx := &ruleset.Tx{}
+	for k := range 1000 {
+		tx.Add(ruleset.AddChain{Table: table, Chain: &ruleset.Chain{Name: fmt.Sprint("c", k)}})
+	}
+	if err := small.Commit(tx); !errors.Is(err, ErrTooLarge) || errors.Is(err, ErrUnknown) {
+		t.Errorf("large transaction: %v", err)
+	}
+	// Each of these fails, and each failure is answered: more than the small receive buffer holds.
+	tx = &ruleset.Tx{}
+	for range 60 {
+		tx.Add(ruleset.FlushChain{Table: table, Chain: "no"})
+	}
+	if err := small.Commit(tx); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("many refusals: %v", err)
+	}
+	commit(t, small, ruleset.AddChain{Table: table, Chain: &ruleset.Chain{Name: "after"}})
+	rs.Chains["after"] = &ruleset.Chain{Name: "after"}
+	if d := rs.Difference(mustRead(t, small, table)); d != "" {
+		t.Error(d)
+	}
+}
+
+// fakeSocket answers what a test tells it to.
+type fakeSocket struct {
+	sent    int
+	answers func(sent []byte) []any // datagrams ([]byte) and errors
+	queue   []any
+}
+
+func (f *fakeSocket) send(b []byte) error {
+	f.sent++
+	if f.answers != nil {
+		f.queue = append(f.queue, f.answers(b)...)
+	}
+	return nil
+}
+
+func (f *fakeSocket) receive(b []byte, _ time.Duration) (int, error) {
+	if len(f.queue) == 0 {
+		return 0, os.ErrDeadlineExceeded
+	}
+	next := f.queue[0]
+	f.queue = f.queue[1:]
+	switch next := next.(type) {
+	case error:
+		return 0, next
+	case []byte:
+		return copy(b, next), nil
+	}
+	return 0, errors.New("test: neither datagram nor error")
+}
+
+func (f *fakeSocket) Close() error { return nil }
+
+// ackOf makes the answer, with an error number, to the message of b with an index.
+func ackOf(b []byte, index int, errno unix.Errno) []byte {
+	k := 0
+	for m := range messages(b) {
+		if k == index {
+			var w writer
+			at := w.begin(unix.NLMSG_ERROR, unix.NLM_F_CAPPED, m.seq, 0, 0)
+			w.b = w.b[:at+headerLen]
+			w.b = binary.NativeEndian.AppendUint32(w.b, uint32(-int32(errno)))
+			w.b = append(w.b, b[:headerLen]...)
+			w.end(at)
+			return w.b
+		}
+		k++
+	}
+	return nil
+}
+
+// TestOutcome goes through what may come back for a transaction of two operations, messages one and two of
+// the batch.
+func TestOutcome(t *testing.T) {
+	tx := &ruleset.Tx{Ops: []ruleset.Op{
+		ruleset.FlushChain{Table: "t", Chain: "a"}, ruleset.FlushChain{Table: "t", Chain: "b"}}}
+	enobufs := os.NewSyscallError("recvmsg", unix.ENOBUFS)
+	for name, tc := range map[string]struct {
+		answers func(b []byte) []any
+		is      error
+		text    string
+	}{
+		"done":           {func(b []byte) []any { return []any{ackOf(b, 2, 0)} }, nil, ""},
+		"no answer":      {func([]byte) []any { return nil }, ErrUnknown, "read back"},
+		"other's answer": {func(b []byte) []any { return []any{ackOf(b, 1, 0)} }, ErrUnknown, ""},
+		"lost answer":    {func([]byte) []any { return []any{enobufs} }, ErrUnknown, ""},
+		"lost some":      {func(b []byte) []any { return []any{enobufs, ackOf(b, 2, 0)} }, ErrUnknown, ""},
+		"lost others":    {func(b []byte) []any { return []any{enobufs, ackOf(b, 1, unix.ENOENT)} }, unix.ENOENT, "flush chain a"},
+		"first of two": {func(b []byte) []any { return []any{ackOf(b, 1, unix.ENOENT), ackOf(b, 2, unix.EBUSY)} },
+			unix.ENOENT, "flush chain a"},
+		"second":   {func(b []byte) []any { return []any{ackOf(b, 2, unix.EBUSY)} }, unix.EBUSY, "flush chain b"},
+		"as whole": {func(b []byte) []any { return []any{ackOf(b, 0, unix.ENOMEM), ackOf(b, 2, 0)} }, unix.ENOMEM, "the transaction"},
+		"no right": {func(b []byte) []any { return []any{ackOf(b, 0, unix.EPERM)} }, ErrPermission, ""},
+		"garbage":  {func([]byte) []any { return []any{[]byte{1, 2, 3}} }, ErrUnknown, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sock := &fakeSocket{answers: tc.answers}
+			c := newConn(sock)
+			err := c.Commit(tx)
+			if !errors.Is(err, tc.is) || err != nil && !strings.Contains(err.Error(), tc.text) {
+				t.Errorf("got %v", err)
+			}
+			if tc.is != ErrUnknown && errors.Is(err, ErrUnknown) {
+				t.Errorf("unknown: %v", err)
+			}
+			// What came back must not disturb the next transaction.
+			sock.answers = func(b []byte) []any { return []any{ackOf(b, 2, 0)} }
+			if err := c.Commit(tx); err != nil {
+				t.Errorf("the next one: %v", err)
+			}
+		})
+	}
+}
+
+// TestLateAnswer checks that an answer to an earlier transaction is not taken for the one to the next.
+func TestLateAnswer(t *testing.T) {
+	tx := &ruleset.Tx{Ops: []ruleset.Op{ruleset.FlushChain{Table: "t", Chain: "a"}}}
+	var late []byte
+	sock := &fakeSocket{answers: func(b []byte) []any { late = ackOf(b, 1, 0); return nil }}
+	c := newConn(sock)
+	if err := c.Commit(tx); !errors.Is(err, ErrUnknown) {
+		t.Fatal(err)
+	}
+	sock.answers = func(b []byte) []any { return []any{late, ackOf(b, 1, unix.EBUSY)} }
+	if err := c.Commit(tx); !errors.Is(err, unix.EBUSY) {
+		t.Errorf("got %v", err)
+	}
+}
