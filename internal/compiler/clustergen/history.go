@@ -1,0 +1,235 @@
+package clustergen
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// world is the cluster while events happen to it: the last event about each object that exists, by Event.Key.
+type world map[string]Event
+
+// apply lets one event happen.
+func (w world) apply(e Event) {
+	if e.Delete {
+		delete(w, e.Key())
+		return
+	}
+	w[e.Key()] = e
+}
+
+// state gives the objects that exist, sorted by kind and name.
+func (w world) state(nodeAddrs map[string][]netip.Addr) oracle.State {
+	st := oracle.State{NodeAddrs: nodeAddrs}
+	for _, key := range slices.Sorted(maps.Keys(w)) {
+		switch e := w[key]; {
+		case e.Pod != nil:
+			st.Pods = append(st.Pods, e.Pod)
+		case e.Policy != nil:
+			st.Policies = append(st.Policies, e.Policy)
+		default:
+			st.Namespaces = append(st.Namespaces, e.Namespace)
+		}
+	}
+	return st
+}
+
+// history gives random events: several chunks of a few steps each, so that a failing case loses whole chunks at once.
+func history(s source) History {
+	nodeAddrs, w := nodes(s), world{}
+	h := History{Events: w.steps(s)}
+	h.Final = w.state(nodeAddrs)
+	return h
+}
+
+// steps gives random events and lets them happen.
+func (w world) steps(s source) []Event {
+	var events []Event
+	many(s, 0, 8, func(s source) int {
+		return len(many(s, 0, 8, func(s source) int {
+			for _, e := range w.step(s) {
+				w.apply(e)
+				events = append(events, e)
+			}
+			return len(events)
+		}))
+	})
+	return events
+}
+
+// detour gives random events and then those that lead to st, in random order.
+func detour(s source, st oracle.State) History {
+	w := world{}
+	h := History{Events: w.steps(s)}
+	target := world{}
+	for _, o := range st.Pods {
+		target.apply(Event{Pod: o})
+	}
+	for _, o := range st.Namespaces {
+		target.apply(Event{Namespace: o})
+	}
+	for _, o := range st.Policies {
+		target.apply(Event{Policy: o})
+	}
+	var rest []Event
+	for _, key := range slices.Sorted(maps.Keys(target)) {
+		rest = append(rest, copied(target[key]))
+	}
+	for _, key := range slices.Sorted(maps.Keys(w)) {
+		if _, stays := target[key]; !stays {
+			rest = append(rest, deletion(s, w[key]))
+		}
+	}
+	h.Events = append(h.Events, shuffled(s, rest)...)
+	h.Final = target.state(st.NodeAddrs)
+	return h
+}
+
+// step gives the events of one thing that happens in the cluster.
+func (w world) step(s source) []Event {
+	switch s.intn(16) {
+	case 0, 1:
+		return []Event{w.fresh(s, "Pod ")}
+	case 2, 3:
+		return []Event{w.fresh(s, "NetworkPolicy ")}
+	case 4, 5:
+		return []Event{w.fresh(s, "Namespace ")}
+	case 6, 7, 8:
+		return []Event{w.changed(s, "Pod ")}
+	case 9, 10:
+		return []Event{w.changed(s, "NetworkPolicy ")}
+	case 11:
+		return []Event{w.changed(s, "Namespace ")}
+	case 12:
+		return w.handover(s)
+	case 13: // told again, as on a resync
+		return []Event{copied(w.any(s, pick(s, kinds)))}
+	case 14: // gone
+		return []Event{deletion(s, w.any(s, pick(s, kinds)))}
+	default: // gone and told twice, or never known
+		gone := w.fresh(s, pick(s, kinds))
+		gone.Delete = true
+		return []Event{gone, copied(gone)}
+	}
+}
+
+// kinds are the prefixes of Event.Key.
+var kinds = []string{"Pod ", "NetworkPolicy ", "Namespace "}
+
+// any gives the last event about some object of the kind that exists, or if there is none, a new object's first one.
+func (w world) any(s source, kind string) Event {
+	var keys []string
+	for _, key := range slices.Sorted(maps.Keys(w)) {
+		if len(key) > len(kind) && key[:len(kind)] == kind {
+			keys = append(keys, key)
+		}
+	}
+	if len(keys) == 0 {
+		return w.fresh(s, kind)
+	}
+	return w[pick(s, keys)]
+}
+
+// fresh gives the event of an object that is new, or that replaces one of its name.
+func (w world) fresh(s source, kind string) Event {
+	switch kind {
+	case "Pod ":
+		return Event{Pod: pod(s, s.intn(slots))}
+	case "NetworkPolicy ":
+		return Event{Policy: policy(s, s.intn(slots))}
+	default:
+		return Event{Namespace: namespace(s, pick(s, namespaceNames))}
+	}
+}
+
+// changed gives the event of a change to an object that exists, as the API permits it.
+func (w world) changed(s source, kind string) Event {
+	e := copied(w.any(s, kind))
+	switch {
+	case e.Pod != nil:
+		changePod(s, e.Pod)
+	case e.Policy != nil:
+		other := policy(s, 0)
+		switch s.intn(5) {
+		case 0:
+			e.Policy.Spec.PodSelector = other.Spec.PodSelector
+		case 1:
+			e.Policy.Spec.PolicyTypes = other.Spec.PolicyTypes
+		case 2:
+			e.Policy.Spec.Ingress = other.Spec.Ingress
+		case 3:
+			e.Policy.Spec.Egress = other.Spec.Egress
+		default:
+			slices.Reverse(e.Policy.Spec.Ingress)
+			slices.Reverse(e.Policy.Spec.Egress)
+		}
+	default:
+		e.Namespace.Labels = labels(s)
+	}
+	return e
+}
+
+// changePod changes what can change while a pod lives.
+func changePod(s source, p *corev1.Pod) {
+	switch s.intn(5) {
+	case 0, 1:
+		p.Labels = labels(s)
+	case 2:
+		setPhase(s, p)
+	case 3:
+		setTerminating(s, p)
+	default:
+		if p.Spec.HostNetwork {
+			setPhase(s, p)
+			return
+		}
+		setAddrs(s, p, slotOf(p))
+	}
+}
+
+// slotOf gives the slot whose names the pod has.
+func slotOf(p *corev1.Pod) int {
+	return slices.Index(namespaceNames, p.Namespace)*len(podNames) + slices.Index(podNames, p.Name)
+}
+
+// handover gives the events of a pod that ends and of one that gets its addresses, the new one told first or last.
+func (w world) handover(s source) []Event {
+	old := copied(w.any(s, "Pod "))
+	next := w.fresh(s, "Pod ")
+	if old.Pod.Spec.HostNetwork || next.Pod.Spec.HostNetwork || next.Key() == old.Key() {
+		return []Event{next}
+	}
+	next.Pod.Status.PodIP = old.Pod.Status.PodIP
+	next.Pod.Status.PodIPs = slices.Clone(old.Pod.Status.PodIPs)
+	ended := deletion(s, old)
+	if oneIn(s, 2) {
+		ended = old
+		ended.Pod.Status.Phase = pick(s, []corev1.PodPhase{corev1.PodSucceeded, corev1.PodFailed})
+	}
+	return shuffled(s, []Event{next, ended})
+}
+
+// deletion gives the event that the object of e is gone, seldom with another version of the object.
+func deletion(s source, e Event) Event {
+	e = copied(e)
+	e.Delete = true
+	if oneIn(s, 4) {
+		switch {
+		case e.Pod != nil:
+			e.Pod = pod(s, slotOf(e.Pod))
+		case e.Policy != nil:
+			e.Policy.Spec = policy(s, 0).Spec
+		default:
+			e.Namespace.Labels = labels(s)
+		}
+	}
+	return e
+}
+
+// copied gives the event with an object of its own.
+func copied(e Event) Event {
+	return Event{Pod: e.Pod.DeepCopy(), Namespace: e.Namespace.DeepCopy(), Policy: e.Policy.DeepCopy(), Delete: e.Delete}
+}
