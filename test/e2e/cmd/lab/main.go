@@ -1,0 +1,38 @@
+// Command lab starts and ends a real Kubernetes cluster with Flannel on one Linux machine, and runs commands
+// in it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	err := root().ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	// What was run in the cluster has said itself what is wrong.
+	var exit commandExit
+	if errors.As(err, &exit) {
+		return int(exit)
+	}
+	if errors.Is(err, context.Canceled) {
+		err = errors.New("interrupted")
+	}
+	fmt.Fprintln(os.Stderr, "lab:", err)
+	return 1
+}
+
+// commandExit is the exit status of a command that was run in the cluster.
+type commandExit int
+
+func (e commandExit) Error() string { return fmt.Sprintf("exit status %d", int(e)) }

@@ -1,0 +1,72 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+)
+
+// modules are loaded where the kernel has them as modules; the others load themselves when they are used.
+var modules = []string{"overlay", "br_netfilter", "vxlan", "nf_conntrack", "nf_tables", "veth"}
+
+// ErrNotRoot says that the lab was started by somebody else than root.
+var ErrNotRoot = errors.New("root is needed: the lab makes namespaces, mounts and cgroups (run it with sudo)")
+
+// CheckKernel loads the kernel modules the lab needs and says what is missing. Loaded modules stay: others may
+// have begun to use them.
+func CheckKernel(ctx context.Context) error {
+	for _, m := range modules {
+		// A kernel with the feature built in has no such module; the checks below see what counts.
+		_ = exec.CommandContext(ctx, FindTool("modprobe"), "-q", m).Run()
+	}
+	if _, err := os.Stat("/proc/sys/net/bridge/bridge-nf-call-iptables"); err != nil {
+		return errors.New("the kernel lacks br_netfilter: load it with `modprobe br_netfilter`")
+	}
+	filesystems, err := os.ReadFile("/proc/filesystems")
+	if err != nil {
+		return err
+	}
+	for _, fs := range []string{"overlay", "tmpfs"} {
+		if !strings.Contains(string(filesystems), "\t"+fs+"\n") {
+			return fmt.Errorf("the kernel lacks the %s file system", fs)
+		}
+	}
+	roots, err := CgroupRoots()
+	if err != nil {
+		return err
+	}
+	if len(roots) == 0 {
+		return errors.New("no cgroup hierarchy is mounted below /sys/fs/cgroup")
+	}
+	return nil
+}
+
+// CgroupRoots lists where the cgroup hierarchies are mounted: one place for version 2, one for each controller
+// for version 1.
+func CgroupRoots() ([]string, error) {
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	return cgroupRoots(string(mounts)), nil
+}
+
+func cgroupRoots(mountinfo string) []string {
+	var roots []string
+	for line := range strings.Lines(mountinfo) {
+		// ID parent major:minor root mount-point options [tags...] - type source super-options
+		head, tail, ok := strings.Cut(line, " - ")
+		fields := strings.Fields(head)
+		if !ok || len(fields) < 5 {
+			continue
+		}
+		fsType, _, _ := strings.Cut(tail, " ")
+		if fsType == "cgroup" || fsType == "cgroup2" {
+			roots = append(roots, fields[4])
+		}
+	}
+	return roots
+}

@@ -1,0 +1,49 @@
+# Gives a new machine its own view of the files: run once by its first process, in its namespaces, with the
+# state directory, the machine's name and its log directory as arguments.
+state=$1 name=$2 logs=$3
+
+# Mounts go neither out nor in.
+mount --make-rprivate /
+
+mount -t proc proc /proc
+
+# What the host keeps in /run (sockets, locks, named namespaces) is not the machine's.
+mount -t tmpfs -o mode=755,nosuid,nodev lab-run /run
+mkdir -p /run/lock /run/lab/state /run/lab/logs /run/lab/cgroup /run/lab/lib /run/lab/work /run/lab/sys
+
+# sysfs shows the interfaces of the network namespace it is mounted in; the cgroup hierarchies come along.
+mount --rbind /sys/fs/cgroup /run/lab/cgroup
+mount -t sysfs sysfs /sys
+mount --rbind /run/lab/cgroup /sys/fs/cgroup
+umount -l /run/lab/cgroup
+
+# /var/lib keeps the host's files to read and takes writes to memory, but for the machine's own folders; the
+# state directory, which may lie below it, stays itself.
+mount --bind "$state" /run/lab/state
+mount --bind "$logs" /run/lab/logs
+mount -t overlay -o lowerdir=/var/lib,upperdir=/run/lab/lib,workdir=/run/lab/work lab-lib /var/lib
+mkdir -p "$state"
+mount --bind /run/lab/state "$state"
+for dir in containerd kubelet cni; do
+	mkdir -p "/var/lib/$dir" "$state/$name/$dir"
+	mount --bind "$state/$name/$dir" "/var/lib/$dir"
+done
+mount --bind /run/lab/logs /var/log
+umount /run/lab/state /run/lab/logs
+
+# The kubelet sets these for the whole kernel. It gets copies to set.
+for file in vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_oops \
+	kernel/keys/root_maxkeys kernel/keys/root_maxbytes; do
+	copy=/run/lab/sys/$(basename "$file")
+	cat "/proc/sys/$file" >"$copy"
+	mount --bind "$copy" "/proc/sys/$file"
+done
+
+# Per network namespace: route, show bridged packets to netfilter.
+echo 1 >/proc/sys/net/ipv4/ip_forward
+for file in iptables ip6tables; do
+	echo 1 >"/proc/sys/net/bridge/bridge-nf-call-$file"
+done
+
+# Inside, mounts are shared, as on a machine that an init system has booted: pods may ask for that.
+mount --make-rshared /

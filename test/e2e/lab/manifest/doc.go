@@ -1,0 +1,92 @@
+// Package manifest says what a cluster of the lab consists of: the command line and the configuration files
+// of each of its processes, as values. It runs nothing and writes nothing.
+package manifest
+
+import (
+	"fmt"
+	"net/netip"
+	"path/filepath"
+)
+
+// Ports and addresses that are the same in every lab: they exist only inside its namespaces.
+const (
+	apiPort = 6443
+	// ProxyHealthPort is where kube-proxy tells its health, on the loopback of its node.
+	ProxyHealthPort = 10256
+	// KubeletHealthPort is where the kubelet tells its health, on the loopback of its node.
+	KubeletHealthPort = 10248
+	// EtcdPort is where etcd listens, on the loopback of the control plane.
+	EtcdPort = 2379
+	// SchedulerPort and ControllerManagerPort are where these two tell their health over TLS, on the loopback of
+	// the control plane.
+	SchedulerPort         = 10259
+	ControllerManagerPort = 10257
+)
+
+// SandboxImage is the image of pods' first process.
+const SandboxImage = "netpol-lab.local/pause:1"
+
+// ProbeImage is the image that pods of the lab run: a server that probes others.
+const ProbeImage = "netpol-lab.local/probe:1"
+
+// SubnetFile is where flanneld leaves what its CNI plugin needs, on each node.
+const SubnetFile = "/run/flannel/subnet.env"
+
+// Cluster is what all of a cluster's processes share.
+type Cluster struct {
+	// StateDir is the lab's folder.
+	StateDir string
+	// ControlPlane is the control plane's address.
+	ControlPlane netip.Addr
+	// PodCIDR and ServiceCIDR are the ranges of pods and services.
+	PodCIDR, ServiceCIDR netip.Prefix
+	// ProxyMode is kube-proxy's: iptables or nftables.
+	ProxyMode string
+	// FlannelBackend is vxlan or host-gw.
+	FlannelBackend string
+	// CgroupRoot is the cgroup that holds all pods of the lab.
+	CgroupRoot string
+	// Bin maps the name of a program to its path.
+	Bin map[string]string
+	// CNIBin are the folders of the CNI plugins.
+	CNIBin []string
+	// Credentials open the API server.
+	Credentials Credentials
+}
+
+// Node is what a node adds to it.
+type Node struct {
+	// Name is the node's name and the machine's.
+	Name string
+	// Address is its address on the lab's network.
+	Address netip.Addr
+}
+
+// Process is a process of a cluster: what to run on which machine.
+type Process struct {
+	Name string
+	Argv []string
+	Env  []string
+}
+
+// File is a configuration file.
+type File struct {
+	// Path is absolute.
+	Path string
+	Data []byte
+	// Secret files are for root only.
+	Secret bool
+}
+
+// Server is the URL of the API server.
+func (c Cluster) Server() string {
+	return fmt.Sprintf("https://%s", netip.AddrPortFrom(c.ControlPlane, apiPort))
+}
+
+// Kubeconfig is the path of the administrator's kubeconfig file.
+func (c Cluster) Kubeconfig() string { return filepath.Join(c.StateDir, "kubeconfig") }
+
+// etc is the path of a configuration file of a machine.
+func (c Cluster) etc(machine, file string) string {
+	return filepath.Join(c.StateDir, machine, "etc", file)
+}

@@ -1,0 +1,110 @@
+package manifest
+
+import (
+	"bytes"
+	_ "embed"
+	"fmt"
+	"path"
+	"text/template"
+)
+
+//go:embed files/containerd.toml
+var containerdConfig string
+
+//go:embed files/kubelet.yaml
+var kubeletConfig string
+
+//go:embed files/kube-proxy.yaml
+var proxyConfig string
+
+//go:embed files/flannel.conflist
+var cniConfig string
+
+//go:embed files/net-conf.json
+var flannelConfig string
+
+// Containerd runs the pods.
+func (c Cluster) Containerd(n Node) Process {
+	return Process{Name: "containerd", Argv: []string{
+		c.Bin["containerd"], "--config", c.etc(n.Name, "containerd.toml"),
+	}}
+}
+
+// Kubelet registers the node and keeps its pods.
+func (c Cluster) Kubelet(n Node) Process {
+	return Process{Name: "kubelet", Argv: []string{
+		c.Bin["kubelet"],
+		"--config=" + c.etc(n.Name, "kubelet.yaml"),
+		"--kubeconfig=" + c.Kubeconfig(),
+		"--hostname-override=" + n.Name,
+		"--node-ip=" + n.Address.String(),
+	}}
+}
+
+// Proxy makes the services' addresses work.
+func (c Cluster) Proxy(n Node) Process {
+	return Process{Name: "kube-proxy", Argv: []string{
+		c.Bin["kube-proxy"],
+		"--config=" + c.etc(n.Name, "kube-proxy.yaml"),
+		"--hostname-override=" + n.Name,
+	}}
+}
+
+// Flannel connects the nodes' pods.
+func (c Cluster) Flannel(n Node) Process {
+	return Process{
+		Name: "flanneld",
+		Argv: []string{
+			c.Bin["flanneld"],
+			"--kube-subnet-mgr",
+			"--kubeconfig-file=" + c.Kubeconfig(),
+			"--iface=" + n.Address.String(),
+			"--net-config-path=" + c.etc(n.Name, "net-conf.json"),
+			"--subnet-file=" + SubnetFile,
+			"--ip-masq",
+		},
+		Env: []string{"NODE_NAME=" + n.Name},
+	}
+}
+
+// NodeFiles are the files these processes read.
+func (c Cluster) NodeFiles(n Node) ([]File, error) {
+	var files []File
+	for _, f := range []struct{ name, text string }{
+		{"containerd.toml", containerdConfig},
+		{"kubelet.yaml", kubeletConfig},
+		{"kube-proxy.yaml", proxyConfig},
+		{"net-conf.json", flannelConfig},
+		{"cni/10-flannel.conflist", cniConfig},
+		// No name server: nothing outside the lab can be reached, and the cluster runs none.
+		{"resolv.conf", ""},
+	} {
+		data, err := c.render(f.name, f.text, n)
+		if err != nil {
+			return nil, fmt.Errorf("%s of %s: %w", f.name, n.Name, err)
+		}
+		files = append(files, File{Path: c.etc(n.Name, f.name), Data: data})
+	}
+	return files, nil
+}
+
+// render fills a configuration file's template with the cluster, the node and the paths it needs.
+func (c Cluster) render(name, text string, n Node) ([]byte, error) {
+	t, err := template.New(name).Option("missingkey=error").Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	var buf bytes.Buffer
+	err = t.Execute(&buf, map[string]any{
+		"Cluster":     c,
+		"Node":        n,
+		"Sandbox":     SandboxImage,
+		"CNIConf":     path.Dir(c.etc(n.Name, "cni/x")),
+		"ResolvConf":  c.etc(n.Name, "resolv.conf"),
+		"Runc":        c.Bin["runc"],
+		"CgroupRoot":  path.Join(c.CgroupRoot, n.Name),
+		"KubeletPort": KubeletHealthPort,
+		"ProxyPort":   ProxyHealthPort,
+	})
+	return buf.Bytes(), err
+}

@@ -1,0 +1,149 @@
+package lab
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// DefaultStateDir is where a lab keeps what it needs while it is up.
+const DefaultStateDir = "/var/lib/netpol-agent-lab"
+
+// Environment variables that take the place of the defaults.
+const (
+	EnvStateDir = "NETPOL_LAB_STATE"
+	EnvCacheDir = "NETPOL_LAB_CACHE"
+)
+
+// maxStateDir keeps the paths of unix sockets below the state directory within what the kernel takes.
+const maxStateDir = 80
+
+// Options says what cluster to start.
+type Options struct {
+	// Nodes is the number of nodes, 1 to 9.
+	Nodes int `json:"nodes"`
+	// PodCIDR and ServiceCIDR are IPv4 ranges, of at most 20 prefix bits for pods: each node gets a /24 of it.
+	PodCIDR     netip.Prefix `json:"podCIDR"`
+	ServiceCIDR netip.Prefix `json:"serviceCIDR"`
+	// ProxyMode is kube-proxy's: iptables or nftables.
+	ProxyMode string `json:"proxyMode"`
+	// FlannelBackend is vxlan or host-gw.
+	FlannelBackend string `json:"flannelBackend"`
+}
+
+// DefaultOptions are two nodes with VXLAN and kube-proxy's default mode.
+func DefaultOptions() Options {
+	return Options{
+		Nodes:          2,
+		PodCIDR:        netip.MustParsePrefix("10.244.0.0/16"),
+		ServiceCIDR:    netip.MustParsePrefix("10.96.0.0/16"),
+		ProxyMode:      "iptables",
+		FlannelBackend: "vxlan",
+	}
+}
+
+// Validate names the first option that cannot be.
+func (o Options) Validate() error {
+	switch {
+	case o.Nodes < 1 || o.Nodes > 9:
+		return fmt.Errorf("nodes: want 1 to 9, got %d", o.Nodes)
+	case !o.PodCIDR.Addr().Is4() || o.PodCIDR.Bits() > 20:
+		return fmt.Errorf("pod CIDR %s: want an IPv4 range of at most 20 prefix bits", o.PodCIDR)
+	case !o.ServiceCIDR.Addr().Is4() || o.ServiceCIDR.Bits() > 24 || o.ServiceCIDR.Bits() < 12:
+		return fmt.Errorf("service CIDR %s: want an IPv4 range of 12 to 24 prefix bits", o.ServiceCIDR)
+	case o.PodCIDR.Overlaps(o.ServiceCIDR), o.PodCIDR.Overlaps(network), o.ServiceCIDR.Overlaps(network):
+		return fmt.Errorf("pod CIDR %s, service CIDR %s and the nodes' %s overlap", o.PodCIDR, o.ServiceCIDR, network)
+	case !slices.Contains([]string{"iptables", "nftables"}, o.ProxyMode):
+		return fmt.Errorf("kube-proxy mode %q: want iptables or nftables", o.ProxyMode)
+	case !slices.Contains([]string{"vxlan", "host-gw"}, o.FlannelBackend):
+		return fmt.Errorf("Flannel back end %q: want vxlan or host-gw", o.FlannelBackend)
+	}
+	return nil
+}
+
+// Dirs are the folders a lab works with.
+type Dirs struct {
+	// State holds what belongs to one running cluster.
+	State string
+	// Cache holds what was built.
+	Cache string
+	// Repo is a checkout of this repository.
+	Repo string
+}
+
+// DefaultDirs are the folders that the environment and the working directory give.
+func DefaultDirs() (Dirs, error) {
+	d := Dirs{State: os.Getenv(EnvStateDir), Cache: os.Getenv(EnvCacheDir)}
+	if d.State == "" {
+		d.State = DefaultStateDir
+	}
+	if d.Cache == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return d, fmt.Errorf("cache directory: %w (set %s)", err, EnvCacheDir)
+		}
+		d.Cache = filepath.Join(cache, "netpol-agent-lab")
+	}
+	wd, err := os.Getwd()
+	if err != nil {
+		return d, err
+	}
+	d.Repo = findRepo(wd)
+	return d, nil
+}
+
+// findRepo returns the folder at or above dir that holds the parts' modules, or the empty string.
+func findRepo(dir string) string {
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "test", "e2e", "parts", "kubernetes", "go.mod")); err == nil {
+			return dir
+		}
+		up := filepath.Dir(dir)
+		if up == dir {
+			return ""
+		}
+		dir = up
+	}
+}
+
+// clean makes the paths absolute and refuses those that a lab cannot work with.
+func (d Dirs) clean() (Dirs, error) {
+	for _, p := range []*string{&d.State, &d.Cache, &d.Repo} {
+		if *p == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*p)
+		if err != nil {
+			return d, err
+		}
+		*p = abs
+	}
+	if len(d.State) > maxStateDir {
+		return d, fmt.Errorf("state directory %s: its path is longer than %d bytes", d.State, maxStateDir)
+	}
+	for _, hidden := range []string{"/run", "/proc", "/sys", "/var/run", "/var/log"} {
+		for _, dir := range []string{d.State, d.Cache} {
+			if dir == hidden || strings.HasPrefix(dir, hidden+"/") {
+				return d, fmt.Errorf("directory %s: a node has its own %s and would not see it", dir, hidden)
+			}
+		}
+	}
+	if d.State == "/" || d.State == d.Cache {
+		return d, errors.New("the state directory needs a folder of its own")
+	}
+	return d, nil
+}
+
+func (d Dirs) logs() string { return filepath.Join(d.State, "logs") }
+
+// cgroupRoot is the cgroup that holds the pods of the lab in this state directory, and of no other.
+func (d Dirs) cgroupRoot() string {
+	sum := sha256.Sum256([]byte(d.State))
+	return "/netpol-lab-" + hex.EncodeToString(sum[:4])
+}

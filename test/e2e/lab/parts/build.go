@@ -1,0 +1,234 @@
+package parts
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/netpol-agent/netpol-agent/test/e2e/lab/progress"
+)
+
+// heartbeat is how often a long build says that it still goes on.
+const heartbeat = 15 * time.Second
+
+// Builder builds parts into a cache.
+type Builder struct {
+	// Source is the folder that holds the parts' folders.
+	Source string
+	// Cache is the folder the executables are kept in.
+	Cache string
+	// Progress is told what goes on.
+	Progress *progress.Printer
+}
+
+// Ensure builds the parts that the cache lacks and returns the folder of each, by the part's name.
+func (b Builder) Ensure(ctx context.Context, all []Part) (map[string]string, error) {
+	if err := os.MkdirAll(b.Cache, 0o755); err != nil {
+		return nil, fmt.Errorf("cache: %w", err)
+	}
+	unlock, err := lock(ctx, filepath.Join(b.Cache, "lock"))
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	goVersion, err := goEnv(ctx, "GOVERSION")
+	if err != nil {
+		return nil, err
+	}
+	dirs := map[string]string{}
+	for i, part := range all {
+		r, err := ReadRecipe(part, filepath.Join(b.Source, part.Name), goVersion, runtime.GOARCH)
+		if err != nil {
+			return nil, err
+		}
+		dir, err := b.ensure(ctx, r, fmt.Sprintf("part %d of %d, %s %s", i+1, len(all), part.Name, r.Release))
+		if err != nil {
+			return nil, err
+		}
+		dirs[part.Name] = dir
+	}
+	return dirs, nil
+}
+
+func (b Builder) ensure(ctx context.Context, r Recipe, title string) (string, error) {
+	stamp, err := r.Stamp()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(b.Cache, r.Part.Name+"-"+stamp)
+	if _, err := os.Stat(dir); err == nil {
+		return dir, nil
+	}
+	b.Progress.Step("building %s: %d programs", title, len(r.Part.Programs))
+	start := time.Now()
+	// The executables are built beside their place and moved there as a whole: what is there is complete.
+	tmp, err := os.MkdirTemp(b.Cache, r.Part.Name+".build-")
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = os.RemoveAll(tmp) }()
+	if err := b.build(ctx, r, tmp, title); err != nil {
+		return "", fmt.Errorf("build %s: %w", title, err)
+	}
+	b.removeOthers(r.Part.Name)
+	if err := os.Rename(filepath.Join(tmp, "bin"), dir); err != nil {
+		return "", err
+	}
+	b.Progress.Step("built %s in %.0f s", title, time.Since(start).Seconds())
+	return dir, nil
+}
+
+// removeOthers removes what former pins of a part left. A failure costs disk space only.
+func (b Builder) removeOthers(name string) {
+	const stampLen = 16
+	old, _ := filepath.Glob(filepath.Join(b.Cache, name+"-"+strings.Repeat("?", stampLen)))
+	for _, dir := range old {
+		_ = os.RemoveAll(dir)
+	}
+}
+
+func (b Builder) build(ctx context.Context, r Recipe, tmp, title string) error {
+	source := filepath.Join(b.Source, r.Part.Name)
+	bin := filepath.Join(tmp, "bin")
+	if err := os.Mkdir(bin, 0o755); err != nil {
+		return err
+	}
+	modfile, err := patch(ctx, r, source, tmp)
+	if err != nil {
+		return err
+	}
+	args := append(r.args(bin+"/", modfile), r.packages()...)
+	if err := b.goBuild(ctx, source, args, title); err != nil {
+		return err
+	}
+	for _, p := range r.Part.Programs {
+		if err := os.Rename(filepath.Join(bin, builtName(p.Package)), filepath.Join(bin, p.Name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// builtName is the file name that `go build` gives the executable of a main package: the last element of the
+// import path that is not a major version.
+func builtName(pkg string) string {
+	base := path.Base(pkg)
+	if len(base) > 1 && base[0] == 'v' && strings.Trim(base[1:], "0123456789") == "" {
+		return path.Base(path.Dir(pkg))
+	}
+	return base
+}
+
+// goBuild runs `go build` at a low priority: it has minutes, whoever works beside it may not.
+func (b Builder) goBuild(ctx context.Context, dir string, args []string, title string) error {
+	cmd := exec.CommandContext(ctx, "nice", append([]string{"-n", "10", "go"}, args...)...)
+	cmd.Dir = dir
+	// No C compiler is needed, and none of its libraries at run time.
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
+	// Asked to end, `go build` ends its compilers and removes its temporary files.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	var compiled, downloaded atomic.Int64
+	done := make(chan struct{})
+	defer close(done)
+	go b.beat(done, title, &compiled, &downloaded)
+	errorLines := count(stderr, &compiled, &downloaded)
+	if err := cmd.Wait(); err != nil {
+		return errors.Join(err, ctx.Err(), errors.New(errorLines))
+	}
+	return nil
+}
+
+func (b Builder) beat(done <-chan struct{}, title string, compiled, downloaded *atomic.Int64) {
+	tick := time.NewTicker(heartbeat)
+	defer tick.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-tick.C:
+			b.Progress.Step("  %s: %d modules downloaded, %d packages compiled", title, downloaded.Load(), compiled.Load())
+		}
+	}
+}
+
+// count reads the output of `go build -v`, counts what it reports as done, and returns its last other lines.
+func count(r io.Reader, compiled, downloaded *atomic.Int64) string {
+	const keep = 20
+	var rest []string
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		line := lines.Text()
+		switch {
+		case strings.HasPrefix(line, "go: downloading "):
+			downloaded.Add(1)
+		case line != "" && !strings.ContainsAny(line, " \t"):
+			compiled.Add(1)
+		default:
+			rest = append(rest, line)
+			rest = rest[max(0, len(rest)-keep):]
+		}
+	}
+	return strings.Join(rest, "\n")
+}
+
+// BuildOwn builds main packages of the repository itself, without a C library, into dir. Go's own build cache
+// makes it quick when nothing changed.
+func BuildOwn(ctx context.Context, repo, dir string, packages ...string) error {
+	args := append([]string{"build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", dir + "/"}, packages...)
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = repo
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build %s: %w: %s", strings.Join(packages, ", "), err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+func goEnv(ctx context.Context, name string) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "env", name).Output()
+	if err != nil {
+		return "", fmt.Errorf("go env %s: %w (is Go installed and in PATH?)", name, err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// lock takes an exclusive lock on a file and returns what gives it back.
+func lock(ctx context.Context, file string) (func(), error) {
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("lock: %w", err)
+	}
+	for {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return func() { _ = f.Close() }, nil
+		}
+		select {
+		case <-ctx.Done():
+			_ = f.Close()
+			return nil, fmt.Errorf("wait for %s, which another build holds: %w", file, ctx.Err())
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,32 @@
+// Package parts builds the programs a cluster consists of from their Go modules, pinned by the go.mod and
+// go.sum files below test/e2e/parts, and keeps them in a cache outside the repository.
+//
+// A part's folder in the cache carries a stamp of everything that decides its content: module files, programs,
+// flags and the Go release. A changed pin makes another stamp and so another build; an unchanged one costs
+// nothing. The package does not start anything it builds.
+package parts
+
+// Program is one executable of a part.
+type Program struct {
+	// Package is the import path of the main package.
+	Package string
+	// Name is the executable's file name.
+	Name string
+}
+
+// Part is a module of programs that is built and cached as a whole.
+type Part struct {
+	// Name is the part's folder, in the repository below test/e2e/parts as in the cache.
+	Name string
+	// Module is the module whose release the part is named after, as go.mod requires it.
+	Module string
+	// Programs are the executables to build.
+	Programs []Program
+	// Tags are build tags.
+	Tags []string
+	// VersionVars are the string variables the linker sets to the release of Module.
+	VersionVars []string
+	// Replace maps files of Module, by their path in it, to files of the part's folder that the build reads in
+	// their place; the empty string leaves a file out.
+	Replace map[string]string
+}

@@ -1,0 +1,103 @@
+package parts
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// recipeVersion is raised when this package changes what a build produces in a way that its inputs do not show.
+const recipeVersion = 1
+
+// Recipe is everything that decides the content of a part's executables.
+type Recipe struct {
+	Part Part
+	// Release is the version of the part's module, as pinned.
+	Release string
+	// GoVersion is the Go release that builds, and GoArch the architecture it builds for.
+	GoVersion, GoArch string
+	// Files holds the content of the part's files that the build reads, by path in the part's folder.
+	Files map[string]string
+}
+
+// ReadRecipe reads what is pinned in the part's folder.
+func ReadRecipe(part Part, dir, goVersion, goArch string) (Recipe, error) {
+	r := Recipe{Part: part, GoVersion: goVersion, GoArch: goArch, Files: map[string]string{}}
+	names := []string{"go.mod", "go.sum"}
+	for _, file := range part.Replace {
+		if file != "" {
+			names = append(names, file)
+		}
+	}
+	for _, name := range names {
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			return Recipe{}, fmt.Errorf("part %s: %w", part.Name, err)
+		}
+		r.Files[name] = string(data)
+	}
+	release, err := pinned(r.Files["go.mod"], part.Module)
+	if err != nil {
+		return Recipe{}, fmt.Errorf("part %s: %w", part.Name, err)
+	}
+	r.Release = release
+	return r, nil
+}
+
+// pinned finds the version of a module in the text of a go.mod file.
+func pinned(goMod, module string) (string, error) {
+	line := regexp.MustCompile(`(?m)^(?:require)?\s+` + regexp.QuoteMeta(module) + `\s+(v\S+)`)
+	m := line.FindStringSubmatch(goMod)
+	if m == nil {
+		return "", fmt.Errorf("go.mod does not require %s", module)
+	}
+	return m[1], nil
+}
+
+// Stamp names the recipe's result: equal recipes have equal stamps, different ones different stamps.
+func (r Recipe) Stamp() (string, error) {
+	text, err := json.Marshal(struct {
+		Version int
+		Recipe  Recipe
+	}{recipeVersion, r})
+	if err != nil {
+		return "", fmt.Errorf("stamp of part %s: %w", r.Part.Name, err)
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8]), nil
+}
+
+// args are the arguments of `go build`, but for the packages.
+func (r Recipe) args(out, modfile string) []string {
+	ldflags := []string{"-s", "-w"}
+	for _, v := range r.Part.VersionVars {
+		ldflags = append(ldflags, "-X", v+"="+r.Release)
+	}
+	args := []string{
+		"build", "-v", "-trimpath", "-buildvcs=false", "-mod=readonly",
+		"-ldflags", strings.Join(ldflags, " "), "-o", out,
+	}
+	if len(r.Part.Tags) > 0 {
+		args = append(args, "-tags", strings.Join(r.Part.Tags, ","))
+	}
+	if modfile != "" {
+		args = append(args, "-modfile", modfile)
+	}
+	return args
+}
+
+// packages lists the import paths to build, in order.
+func (r Recipe) packages() []string {
+	var all []string
+	for _, p := range r.Part.Programs {
+		all = append(all, p.Package)
+	}
+	slices.Sort(all)
+	return all
+}
