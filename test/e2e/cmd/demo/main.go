@@ -1,0 +1,52 @@
+// Command demo shows the agent at work in a real cluster, which it starts if there is none. Its exit status is
+// 0 only if every connection is as the policies say.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/netpol-agent/netpol-agent/test/e2e/demo"
+	"github.com/netpol-agent/netpol-agent/test/e2e/lab"
+	"github.com/netpol-agent/netpol-agent/test/e2e/lab/progress"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	err := run(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	down := flag.Bool("down", false, "end the cluster afterwards")
+	flag.Parse()
+	dirs, err := lab.DefaultDirs()
+	if err != nil {
+		return err
+	}
+	opts := lab.DefaultOptions()
+	c, err := lab.Up(ctx, dirs, opts, progress.New(os.Stderr))
+	if err != nil {
+		return err
+	}
+	info, statErr := os.Stdout.Stat()
+	terminal := statErr == nil && info.Mode()&os.ModeCharDevice != 0
+	d, err := demo.New(c, dirs, os.Stdout, terminal && os.Getenv("NO_COLOR") == "")
+	if err == nil {
+		err = d.Run(ctx)
+	}
+	if *down {
+		// The context may be the reason to end; what was started has to go all the same.
+		err = errors.Join(err, lab.Down(context.WithoutCancel(ctx), dirs, progress.New(os.Stderr)))
+	}
+	return err
+}
