@@ -110,7 +110,7 @@ func parseGroups(text string, last bool) ([]byte, bool) {
 			continue
 		}
 		n, ok := parseNumber(part, 16)
-		if !ok || n > 0xffff {
+		if !ok {
 			return nil, false
 		}
 		bytes = append(bytes, byte(n>>8), byte(n))
@@ -121,7 +121,8 @@ func parseGroups(text string, last bool) ([]byte, bool) {
 // parseDecimal reads one decimal digit or more.
 func parseDecimal(text string) (int, bool) { return parseNumber(text, 10) }
 
-// parseNumber reads one digit or more of the base, with any number of leading zeros; what exceeds 65535 is refused.
+// parseNumber reads one digit or more of the base, with any number of leading zeros; what exceeds 65535, the
+// greatest group, is refused.
 func parseNumber(text string, base int) (int, bool) {
 	const digits = "0123456789abcdef"
 	if text == "" {

@@ -37,6 +37,11 @@ func TestWhoIsJudged(t *testing.T) {
 			"a/web > b/client tcp/80 at n1: drop", "a/web > b/client tcp/80 at n2: drop", "a/web > b/client tcp/80: drop",
 			"a/web > 8.8.8.8 tcp/80 at n2: pass", "8.8.8.8 > b/client tcp/80 at n1: pass", "8.8.8.8 > b/client tcp/80 at n2: drop",
 			"8.8.8.8 > 9.9.9.9 tcp/80: pass"}},
+		{name: "a node without known addresses judges its pods", change: func(_ *testing.T, s *State) { delete(s.NodeAddrs, "n2") }, policies: map[string]string{"b/p": denyAll},
+			probes: []string{"8.8.8.8 > b/client tcp/80: drop", "192.168.0.2 > b/client tcp/80: drop"}},
+		{name: "a pod that no node runs is judged by none and is still a peer", change: set("a/api", func(p *corev1.Pod) { p.Spec.NodeName = "" }), policies: map[string]string{
+			"a/p": `{ingress: [{from: [{podSelector: {matchLabels: {app: api}}}]}]}`,
+		}, probes: []string{"8.8.8.8 > a/api tcp/80: pass", "a/api > a/db tcp/80: pass"}},
 		{name: "a pod to its own address passes", policies: map[string]string{"a/p": denyAll}, probes: []string{
 			"a/web > a/web tcp/80: pass", "a/web.6 > a/web.6 icmp6/128: pass", "a/web > a/api tcp/80: drop"}},
 		{name: "pod and its own node pass both ways, another node is external", policies: map[string]string{"a/p": denyAll}, probes: []string{

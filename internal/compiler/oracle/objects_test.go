@@ -67,13 +67,17 @@ func TestObjects(t *testing.T) {
 			"a/p": onlyWeb + `ingress: [{ports: [{port: 1}], from: [{podSelector: {matchExpressions: [{key: tier, operator: Exists}]}}]}, {ports: [{port: 2}], from: [{podSelector: {matchExpressions: [{key: tier, operator: In, values: ["", x]}]}}]},
 				{ports: [{port: 3}], from: [{podSelector: {matchLabels: {tier: ""}}}]}]}`,
 		}, probes: []string{"a/api > a/web tcp/1: pass", "a/db > a/web tcp/1: pass", "a/api > a/web tcp/2: drop", "a/db > a/web tcp/2: pass", "a/db > a/web tcp/3: pass", "a/api > a/web tcp/3: drop", in + "drop"}},
+		{name: "an empty value among others is not a missing key", policies: map[string]string{
+			"a/p": onlyWeb + `ingress: [{ports: [{port: 1}], from: [{podSelector: {matchExpressions: [{key: none, operator: In, values: [""]}]}}]}, {ports: [{port: 2}], from: [{podSelector: {matchExpressions: [{key: none, operator: NotIn, values: [""]}]}}]},
+				{ports: [{port: 3}], from: [{podSelector: {matchLabels: {none: ""}}}]}]}`,
+		}, probes: []string{"a/api > a/web tcp/1: drop", "a/api > a/web tcp/2: pass", "a/api > a/web tcp/3: drop"}},
 		{name: "requirements are ANDed", policies: map[string]string{"a/p": from(`[{podSelector: {matchLabels: {app: api}, matchExpressions: [{key: tier, operator: NotIn, values: [back]}]}}]`)}, probes: []string{"a/api > a/web tcp/1: drop"}},
 	})
 }
 
 // TestPorts has a row for each row of "objects" about ports.
 func TestPorts(t *testing.T) {
-	always := corev1.ContainerRestartPolicyAlways
+	always, never := corev1.ContainerRestartPolicyAlways, corev1.ContainerRestartPolicyNever
 	run(t, []row{
 		{name: "ports missing or empty are all ports of all protocols", policies: map[string]string{"a/p": ports(`[]`)}, probes: []string{"8.8.8.8 > a/web tcp/1: pass", "8.8.8.8 > a/web sctp/1: pass", "8.8.8.8 > a/web icmp: pass", "8.8.8.8 > a/web ip/47: pass"}},
 		{name: "an item without port is all ports of its protocol", policies: map[string]string{"a/p": ports(`[{protocol: UDP}]`)}, probes: []string{"8.8.8.8 > a/web udp/1: pass", "8.8.8.8 > a/web udp/65535: pass", "8.8.8.8 > a/web tcp/1: drop"}},
@@ -93,10 +97,11 @@ func TestPorts(t *testing.T) {
 			p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 81}, {Name: "adm", ContainerPort: 7}, {Name: "adm", ContainerPort: 6, Protocol: "UDP"}}})
 			p.Spec.InitContainers = []corev1.Container{
 				{Ports: []corev1.ContainerPort{{Name: "setup", ContainerPort: 1}, {Name: "side", ContainerPort: 2}}},
+				{Ports: []corev1.ContainerPort{{Name: "side", ContainerPort: 5}}, RestartPolicy: &never},
 				{Ports: []corev1.ContainerPort{{Name: "side", ContainerPort: 3}, {Name: "adm", ContainerPort: 4}}, RestartPolicy: &always},
 			}
 		}), policies: map[string]string{"a/p": ports(`[{port: http}, {port: adm}, {port: setup}, {port: side}]`)}, probes: []string{
 			"8.8.8.8 > a/web tcp/80: pass", "8.8.8.8 > a/web tcp/81: drop", "8.8.8.8 > a/web tcp/7: pass", "8.8.8.8 > a/web udp/6: drop", "8.8.8.8 > a/web tcp/4: drop",
-			"8.8.8.8 > a/web tcp/1: drop", "8.8.8.8 > a/web tcp/2: drop", "8.8.8.8 > a/web tcp/3: pass"}},
+			"8.8.8.8 > a/web tcp/1: drop", "8.8.8.8 > a/web tcp/2: drop", "8.8.8.8 > a/web tcp/5: drop", "8.8.8.8 > a/web tcp/3: pass"}},
 	})
 }

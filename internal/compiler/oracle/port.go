@@ -65,7 +65,7 @@ func numberMatches(port networkingv1.NetworkPolicyPort, have uint16) bool {
 	if port.EndPort != nil {
 		last = *port.EndPort
 	}
-	if first < 1 || first > 65535 || last < first || last > 65535 {
+	if first < 1 || last < first || last > 65535 {
 		return false
 	}
 	return first <= int32(have) && int32(have) <= last

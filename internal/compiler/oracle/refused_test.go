@@ -40,6 +40,7 @@ func TestRefusedPeers(t *testing.T) {
 		"bad namespaceSelector":             `{namespaceSelector: {matchExpressions: [{key: team, operator: In}]}}`,
 		"bad podSelector, good namespaces":  `{namespaceSelector: {}, podSelector: {matchExpressions: [{key: app, operator: In}]}}`,
 		"good podSelector, bad namespaces":  `{podSelector: {}, namespaceSelector: {matchExpressions: [{key: x, operator: Foo}]}}`,
+		"bad namespaceSelector, lenient":    `{namespaceSelector: {matchExpressions: [{key: team, operator: NotIn}]}, podSelector: {}}`,
 		"except that is no CIDR, elsewhere": `{ipBlock: {cidr: 8.0.0.0/8, except: [9.0.0.0/8, junk]}}`,
 	} {
 		rows = append(rows, row{name: name, policies: map[string]string{"a/p": from(`[` + peer + rest)}, probes: nothing})
