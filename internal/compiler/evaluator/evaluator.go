@@ -108,7 +108,7 @@ func exempt(p *program.Program, pkt Packet, src, dst *program.Local) string {
 		return "a pod always reaches itself"
 	case fromNode && dst != nil, toNode && src != nil:
 		return "a pod and the node it runs on always reach each other"
-	case pkt.Protocol == program.ICMPv6 && pkt.ICMPv6Type >= 133 && pkt.ICMPv6Type <= 137:
+	case pkt.Src.Is6() && pkt.Protocol == program.ICMPv6 && pkt.ICMPv6Type >= 133 && pkt.ICMPv6Type <= 137:
 		return "neighbour discovery and router messages always pass"
 	}
 	return ""
