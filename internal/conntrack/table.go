@@ -1,0 +1,133 @@
+package conntrack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// fullDumpFrom is the number of addresses from which one dump of everything costs less than two filtered
+// dumps, one for each end, for each address. In a filtered dump the kernel still walks the whole table, at
+// about a twentieth of the cost of sending it: 28 ms against 520 ms with 100,000 entries.
+const fullDumpFrom = 10
+
+// errInterrupted says that the table was resized during a dump, which may have missed entries.
+var errInterrupted = errors.New("the conntrack dump was interrupted")
+
+// Table is the kernel's connection tracking of one network namespace.
+type Table struct {
+	mu   sync.Mutex
+	conn *netlink.Conn
+}
+
+// Option changes what Open does.
+type Option func(*netlink.Config)
+
+// WithNetNS opens the table of the network namespace behind an open file descriptor instead of the current
+// one's.
+func WithNetNS(fd int) Option { return func(c *netlink.Config) { c.NetNS = fd } }
+
+// Open connects to the kernel's connection tracking.
+func Open(opts ...Option) (*Table, error) {
+	cfg := &netlink.Config{}
+	for _, o := range opts {
+		o(cfg)
+	}
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open conntrack: %w", err)
+	}
+	// A larger buffer means fewer turns; a dump waits for its reader, so nothing is lost without it.
+	_ = conn.SetReadBuffer(1 << 20)
+	return &Table{conn: conn}, nil
+}
+
+// Close ends the connection.
+func (t *Table) Close() error { return t.conn.Close() }
+
+// Dump calls yield with every entry that has one of the addresses at one of its ends. An entry may come more
+// than once. After an error some may be missing.
+func (t *Table) Dump(ctx context.Context, addrs map[netip.Addr]struct{}, yield func(Flow)) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	only := func(f Flow) {
+		if f.involves(addrs) {
+			yield(f)
+		}
+	}
+	if len(addrs) >= fullDumpFrom {
+		return t.dump(unix.AF_UNSPEC, nil, only)
+	}
+	for a := range addrs {
+		for _, tuple := range []uint16{attrTupleOrig, attrTupleReply} {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			attrs, err := filter(tuple, a)
+			if err != nil {
+				return err
+			}
+			if err := t.dump(family(a), attrs, only); err != nil {
+				return fmt.Errorf("entries of %s: %w", a, err)
+			}
+		}
+	}
+	return nil
+}
+
+func family(a netip.Addr) uint8 {
+	if a.Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
+}
+
+func (t *Table) dump(family uint8, attrs []netlink.Attribute, yield func(Flow)) error {
+	req, err := request(msgGet, netlink.Dump, family, attrs)
+	if err != nil {
+		return err
+	}
+	if _, err := t.conn.Send(req); err != nil {
+		return fmt.Errorf("dump conntrack: %w", err)
+	}
+	// The answer is read to its end whatever happens, so that the next request does not read it.
+	var failed error
+	for msg, err := range t.conn.ReceiveIter() {
+		if err != nil {
+			return fmt.Errorf("dump conntrack: %w", err)
+		}
+		if msg.Header.Flags&netlink.DumpInterrupted != 0 {
+			failed = errInterrupted
+		}
+		f, err := parseFlow(msg.Data)
+		if err != nil {
+			failed = err
+			continue
+		}
+		yield(f)
+	}
+	return failed
+}
+
+// Delete deletes an entry. It says false if the entry is already gone.
+func (t *Table) Delete(f *Flow) (bool, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	req, err := f.deletion()
+	if err != nil {
+		return false, err
+	}
+	_, err = t.conn.Execute(req)
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("delete conntrack entry %s: %w", f, err)
+	}
+	return true, nil
+}
