@@ -142,7 +142,7 @@ func (d Dirs) clean() (Dirs, error) {
 
 func (d Dirs) logs() string { return filepath.Join(d.State, "logs") }
 
-// cgroupRoot is the cgroup that holds the pods of the lab in this state directory, and of no other.
+// cgroupRoot is the cgroup that holds the machines of the lab in this state directory, and of no other.
 func (d Dirs) cgroupRoot() string {
 	sum := sha256.Sum256([]byte(d.State))
 	return "/netpol-lab-" + hex.EncodeToString(sum[:4])

@@ -149,6 +149,7 @@ func (s *starter) machine(ctx context.Context, name string, note func(machine.Ma
 		Name:     name,
 		LogDir:   logs,
 		Init:     s.programs.bin["machine-init"],
+		Cgroup:   filepath.Join(s.dirs.cgroupRoot(), name),
 		Path:     s.programs.path,
 	}, func(m machine.Machine) error {
 		note(m)
@@ -171,7 +172,6 @@ func (s *starter) configure(context.Context) error {
 		ServiceCIDR:    opts.ServiceCIDR,
 		ProxyMode:      opts.ProxyMode,
 		FlannelBackend: opts.FlannelBackend,
-		CgroupRoot:     s.dirs.cgroupRoot(),
 		Bin:            s.programs.bin,
 		CNIBin:         s.programs.cni,
 	}

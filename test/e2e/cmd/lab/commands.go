@@ -185,13 +185,18 @@ func execute(dirs *lab.Dirs) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			k, err := c.Command(cmd.Context(), args[0], args[1:]...)
+			argv := args[1:]
+			if argv[0] == "--" {
+				argv = argv[1:]
+			}
+			k, err := c.Command(cmd.Context(), args[0], argv...)
 			if err != nil {
 				return err
 			}
 			return attached(k)
 		},
 	}
+	// Flags behind the machine's name are the command's.
 	cmd.Flags().SetInterspersed(false)
 	return cmd
 }

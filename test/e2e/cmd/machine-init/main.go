@@ -1,20 +1,30 @@
-// Command machine-init is process 1 of a machine of the lab. It is started in new namespaces, names the
-// machine and serves its supervisor until it is killed, which ends every process of the machine.
+// Command machine-init is process 1 of a machine of the lab. It is started in new namespaces and waits for a
+// line on its standard input, by which time it has been moved into the machine's cgroup. It makes that cgroup
+// the root of what the machine sees, names the machine, and serves its supervisor until it is killed, which
+// ends every process of the machine.
 //
 //	machine-init STATE-DIRECTORY NAME SOCKET
 //
-// The arguments are also how the lab finds its machines again when its own notes are lost.
+// The arguments are also how the lab finds its machines again.
 package main
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab/supervisor"
 )
+
+// settled is set in the environment once the program runs in its cgroup namespace.
+const settled = "MACHINE_INIT_SETTLED"
 
 func main() {
 	if err := run(os.Args[1:]); err != nil {
@@ -29,7 +39,10 @@ func run(args []string) error {
 	}
 	// Outside a PID namespace of its own this program would rename the host and reap what is not its own.
 	if os.Getpid() != 1 {
-		return fmt.Errorf("not process 1 of a PID namespace")
+		return errors.New("not process 1 of a PID namespace")
+	}
+	if os.Getenv(settled) == "" {
+		return settle()
 	}
 	if err := syscall.Sethostname([]byte(args[1])); err != nil {
 		return fmt.Errorf("set host name: %w", err)
@@ -39,4 +52,17 @@ func run(args []string) error {
 		return err
 	}
 	return supervisor.NewServer().Serve(context.Background(), l)
+}
+
+// settle waits, takes a cgroup namespace and starts the program anew in it: the namespace belongs to the
+// calling thread, and only the thread that executes a program survives that.
+func settle() error {
+	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
+		return fmt.Errorf("the lab is gone: %w", err)
+	}
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
+		return fmt.Errorf("cgroup namespace: %w", err)
+	}
+	return syscall.Exec("/proc/self/exe", os.Args, append(os.Environ(), settled+"=1"))
 }

@@ -15,7 +15,7 @@ const (
 	// Network enters the network namespace only: files and processes stay those of this machine.
 	Network Scope = unix.CLONE_NEWNET
 	// Whole enters all of the machine's namespaces.
-	Whole Scope = namespaces
+	Whole Scope = namespaces | unix.CLONE_NEWCGROUP
 )
 
 // Start starts a command in the machine's namespaces. Its Path must be absolute and is looked up inside, as is

@@ -23,7 +23,8 @@ const argv0 = "netpol-lab-machine"
 // SetupName is the name of the process that sets a machine up and ends.
 const SetupName = "setup"
 
-// namespaces are those a machine has of its own.
+// namespaces are those a machine's first process is started in. The cgroup namespace comes later: its root is
+// the cgroup that the process has then.
 const namespaces = unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC
 
 //go:embed setup.sh
@@ -48,12 +49,14 @@ type Config struct {
 	LogDir string
 	// Init is the path of the machine-init program.
 	Init string
+	// Cgroup is the cgroup that holds all of the machine's processes, the same in every hierarchy.
+	Cgroup string
 	// Path is the PATH of what runs on the machine.
 	Path string
 }
 
 // Start starts a machine and returns when it is ready to run processes. started is called as soon as there is
-// something to end, before anything can fail.
+// a process to note.
 func Start(ctx context.Context, cfg Config, started func(Machine) error) (Machine, error) {
 	m := Machine{Name: cfg.Name, Dir: filepath.Join(cfg.StateDir, cfg.Name)}
 	for _, dir := range []string{m.Dir, cfg.LogDir} {
@@ -61,49 +64,79 @@ func Start(ctx context.Context, cfg Config, started func(Machine) error) (Machin
 			return m, err
 		}
 	}
-	if err := m.startInit(cfg); err != nil {
+	if err := makeCgroups(filepath.Join(cfg.Cgroup, ownCgroup)); err != nil {
 		return m, fmt.Errorf("machine %s: %w", m.Name, err)
 	}
+	proceed, err := m.startInit(cfg)
+	if err != nil {
+		return m, fmt.Errorf("machine %s: %w", m.Name, err)
+	}
+	defer func() { _ = proceed.Close() }()
 	if err := started(m); err != nil {
 		return m, err
 	}
-	if err := m.awaitInit(ctx); err != nil {
-		return m, fmt.Errorf("machine %s: %w", m.Name, err)
-	}
-	st, err := m.Supervisor().Run(ctx, supervisor.Spec{
-		Name: SetupName,
-		Argv: []string{"/bin/sh", "-euc", setupScript, "setup.sh", cfg.StateDir, m.Name, cfg.LogDir},
-		Env:  []string{"PATH=" + cfg.Path, Marker(cfg.StateDir)},
-		Log:  filepath.Join(cfg.LogDir, "setup.log"),
-	})
-	if err == nil && st.ExitCode != 0 {
-		err = fmt.Errorf("set-up ended with status %d", st.ExitCode)
-	}
-	if err != nil {
+	if err := m.settle(ctx, cfg, proceed); err != nil {
 		return m, fmt.Errorf("machine %s: %w", m.Name, err)
 	}
 	return m, nil
 }
 
-func (m *Machine) startInit(cfg Config) error {
+// startInit starts the machine's first process, which waits for a line on the returned file.
+func (m *Machine) startInit(cfg Config) (proceed *os.File, err error) {
 	log, err := os.OpenFile(filepath.Join(cfg.LogDir, "init.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { _ = log.Close() }()
+	stdin, proceed, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = stdin.Close() }()
 	_ = os.Remove(m.socket())
 	cmd := exec.Command(cfg.Init)
 	cmd.Args = []string{argv0, cfg.StateDir, m.Name, m.socket()}
 	cmd.Env = []string{"PATH=" + cfg.Path, Marker(cfg.StateDir)}
 	cmd.Dir = "/"
-	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, log, log
 	// A session of its own: an interrupt at the terminal is for the lab, which then ends the machine.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: namespaces}
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start %s in new namespaces: %w", cfg.Init, err)
+		_ = proceed.Close()
+		return nil, fmt.Errorf("start %s in new namespaces: %w", cfg.Init, err)
 	}
 	go func() { _ = cmd.Wait() }()
-	m.Init, err = RefOf(cmd.Process.Pid)
+	if m.Init, err = RefOf(cmd.Process.Pid); err != nil {
+		_ = proceed.Close()
+		return nil, err
+	}
+	return proceed, nil
+}
+
+// settle brings the first process into its cgroups, lets it go on, and has it set up the machine.
+func (m Machine) settle(ctx context.Context, cfg Config, proceed *os.File) error {
+	if err := joinCgroups(cfg.Cgroup, m.Init.PID); err != nil {
+		return err
+	}
+	// It makes the cgroup it is in the root of what the machine sees, and then leaves it for one below.
+	if _, err := proceed.WriteString("go\n"); err != nil {
+		return err
+	}
+	if err := m.awaitInit(ctx); err != nil {
+		return err
+	}
+	if err := joinCgroups(filepath.Join(cfg.Cgroup, ownCgroup), m.Init.PID); err != nil {
+		return err
+	}
+	st, err := m.Supervisor().Run(ctx, supervisor.Spec{
+		Name: SetupName,
+		Argv: []string{"/bin/sh", "-euc", setupScript, "setup.sh", cfg.StateDir, m.Name, cfg.LogDir},
+		Env:  []string{"PATH=" + cfg.Path, Marker(cfg.StateDir)},
+		Log:  filepath.Join(cfg.LogDir, SetupName+".log"),
+	})
+	if err == nil && st.ExitCode != 0 {
+		err = fmt.Errorf("set-up ended with status %d", st.ExitCode)
+	}
 	return err
 }
 

@@ -9,13 +9,30 @@ mount -t proc proc /proc
 
 # What the host keeps in /run (sockets, locks, named namespaces) is not the machine's.
 mount -t tmpfs -o mode=755,nosuid,nodev lab-run /run
-mkdir -p /run/lock /run/lab/state /run/lab/logs /run/lab/cgroup /run/lab/lib /run/lab/work /run/lab/sys
+mkdir -p /run/lock /run/lab/state /run/lab/logs /run/lab/lib /run/lab/work /run/lab/sys
 
-# sysfs shows the interfaces of the network namespace it is mounted in; the cgroup hierarchies come along.
-mount --rbind /sys/fs/cgroup /run/lab/cgroup
+# sysfs shows the interfaces of the network namespace it is mounted in. The cgroup hierarchies below it are
+# mounted again as the host has them, and show the machine's own cgroup as their root.
+grep ' /sys/fs/cgroup' /proc/self/mounts >/run/lab/hierarchies
 mount -t sysfs sysfs /sys
-mount --rbind /run/lab/cgroup /sys/fs/cgroup
-umount -l /run/lab/cgroup
+while read -r _ point type options _; do
+	mkdir -p "$point"
+	case $type in
+	cgroup2) mount -t cgroup2 cgroup2 "$point" ;;
+	cgroup)
+		# Of the options, those that name the hierarchy.
+		which=
+		for option in $(echo "$options" | tr , ' '); do
+			case $option in
+			name=*) which=$which,$option ;;
+			*) if cut -f1 /proc/cgroups | grep -qx "$option"; then which=$which,$option; fi ;;
+			esac
+		done
+		mount -t cgroup -o "${which#,}" cgroup "$point"
+		;;
+	*) mount -t tmpfs -o mode=755 cgroup "$point" ;;
+	esac
+done </run/lab/hierarchies
 
 # /var/lib keeps the host's files to read and takes writes to memory, but for the machine's own folders; the
 # state directory, which may lie below it, stays itself.

@@ -44,8 +44,6 @@ type Cluster struct {
 	ProxyMode string
 	// FlannelBackend is vxlan or host-gw.
 	FlannelBackend string
-	// CgroupRoot is the cgroup that holds all pods of the lab.
-	CgroupRoot string
 	// Bin maps the name of a program to its path.
 	Bin map[string]string
 	// CNIBin are the folders of the CNI plugins.

@@ -102,7 +102,6 @@ func (c Cluster) render(name, text string, n Node) ([]byte, error) {
 		"CNIConf":     path.Dir(c.etc(n.Name, "cni/x")),
 		"ResolvConf":  c.etc(n.Name, "resolv.conf"),
 		"Runc":        c.Bin["runc"],
-		"CgroupRoot":  path.Join(c.CgroupRoot, n.Name),
 		"KubeletPort": KubeletHealthPort,
 		"ProxyPort":   ProxyHealthPort,
 	})

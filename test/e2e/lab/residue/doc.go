@@ -9,6 +9,6 @@ package residue
 type Trace struct {
 	// StateDir is the lab's folder: mounts below it are the lab's, and processes that are marked with it.
 	StateDir string
-	// Cgroup is the path, in every hierarchy, of the cgroup that holds all of the lab's pods.
+	// Cgroup is the path, in every hierarchy, of the cgroup that holds all of the lab's machines.
 	Cgroup string
 }
