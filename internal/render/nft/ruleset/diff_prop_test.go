@@ -1,6 +1,7 @@
 package ruleset
 
 import (
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -154,7 +155,7 @@ func TestRefusalChangesNothing(t *testing.T) {
 		}
 		before := m.Tables["t"].Clone()
 		change, sweep := Diff("t", m.Tables["t"], b, nil)
-		ops := append(change.Ops, sweep.Ops...)
+		ops := slices.Concat(change.Ops, sweep.Ops)
 		ops = ops[:rapid.IntRange(0, len(ops)).Draw(t, "length")]
 		bad := pick(&rulesetGen{t: t}, []Op{
 			DelChain{"t", "none"}, DelSet{"none", "s"}, AddTable{Table: "t"},

@@ -25,8 +25,8 @@ func NewModel() *Model {
 	return &Model{Tables: map[string]*Ruleset{}, state: map[string]*tableState{}}
 }
 
-// Refusal is the error of a Model that refuses a transaction.
-type Refusal struct {
+// RefusalError is the error of a Model that refuses a transaction.
+type RefusalError struct {
 	// Op is the index of the operation that was refused, or -1 for the transaction as a whole.
 	Op int
 	// Text is that operation as a command of the nft tool.
@@ -40,7 +40,7 @@ type Refusal struct {
 }
 
 // Error gives all fields.
-func (r *Refusal) Error() string {
+func (r *RefusalError) Error() string {
 	kind := "not as this project means it"
 	if r.Errno != 0 {
 		kind = r.Errno.Error()
@@ -52,7 +52,7 @@ func (r *Refusal) Error() string {
 }
 
 // Unwrap gives the Errno, if there is one.
-func (r *Refusal) Unwrap() error {
+func (r *RefusalError) Unwrap() error {
 	if r.Errno == 0 {
 		return nil
 	}
@@ -103,7 +103,7 @@ func (t *txState) load(table string, r *Ruleset) error {
 	return t.run(ops)
 }
 
-// Apply changes the tables as the transaction says, or leaves them as they are and gives a *Refusal. The Model
+// Apply changes the tables as the transaction says, or leaves them as they are and gives a *RefusalError. The Model
 // then shares rules with the transaction, but no chain, set or slice.
 func (m *Model) Apply(tx *Tx) error {
 	if tx.Empty() {
@@ -153,19 +153,19 @@ func (t *txState) rollBack() {
 func (t *txState) onUndo(f func()) { t.undo = append(t.undo, f) }
 
 // refuse says that the kernel refuses.
-func refuse(errno syscall.Errno, format string, args ...any) *Refusal {
-	return &Refusal{Errno: errno, Why: fmt.Sprintf(format, args...)}
+func refuse(errno syscall.Errno, format string, args ...any) *RefusalError {
+	return &RefusalError{Errno: errno, Why: fmt.Sprintf(format, args...)}
 }
 
 // mistake says that the kernel would not refuse, but that it should.
-func (t *txState) mistake(format string, args ...any) *Refusal {
+func (t *txState) mistake(format string, args ...any) *RefusalError {
 	if t.lenient {
 		return nil
 	}
 	return refuse(0, format, args...)
 }
 
-func (t *txState) apply(op Op) *Refusal {
+func (t *txState) apply(op Op) *RefusalError {
 	switch op := op.(type) {
 	case AddTable:
 		return t.addTable(op)
@@ -220,7 +220,7 @@ func (t *txState) tableOf(op Op) (*tableState, string) {
 	return t.model.state[name], name
 }
 
-func (t *txState) addTable(op AddTable) *Refusal {
+func (t *txState) addTable(op AddTable) *RefusalError {
 	m := t.model
 	if m.Tables[op.Table] != nil {
 		return refuse(syscall.EEXIST, "table %q is there", op.Table)
@@ -237,7 +237,7 @@ func (t *txState) addTable(op AddTable) *Refusal {
 	return nil
 }
 
-func (t *txState) delTable(op DelTable) *Refusal {
+func (t *txState) delTable(op DelTable) *RefusalError {
 	m := t.model
 	rules, state := m.Tables[op.Table], m.state[op.Table]
 	if rules == nil {
@@ -249,7 +249,7 @@ func (t *txState) delTable(op DelTable) *Refusal {
 	return nil
 }
 
-func (t *txState) checkName(kind, name string) *Refusal {
+func (t *txState) checkName(kind, name string) *RefusalError {
 	if name == "" || len(name) > 255 {
 		return refuse(syscall.EINVAL, "%s name of %d bytes", kind, len(name))
 	}

@@ -5,14 +5,14 @@ import (
 	"syscall"
 )
 
-func (t *txState) checkComment(c string) *Refusal {
+func (t *txState) checkComment(c string) *RefusalError {
 	if Comment(c) != c {
 		return t.mistake("the nft tool cannot read the comment %q", c)
 	}
 	return nil
 }
 
-func (t *txState) checkSetKind(s *Set) *Refusal {
+func (t *txState) checkSetKind(s *Set) *RefusalError {
 	if s.Type > ProtoPort {
 		if t.lenient {
 			return nil
@@ -28,11 +28,8 @@ func (t *txState) checkSetKind(s *Set) *Refusal {
 	return nil
 }
 
-func (t *txState) checkRule(s *tableState, r Rule) *Refusal {
+func (t *txState) checkRule(s *tableState, r Rule) *RefusalError {
 	if ref := t.checkComment(r.Comment); ref != nil {
-		return ref
-	}
-	if ref := s.checkVerdict(r.Verdict); ref != nil {
 		return ref
 	}
 	if a, b, conflict := conflictOf(r.Matches); conflict {
@@ -57,10 +54,10 @@ func (t *txState) checkRule(s *tableState, r Rule) *Refusal {
 			}
 		}
 	}
-	return nil
+	return s.checkVerdict(r.Verdict)
 }
 
-func (s *tableState) checkVerdict(v Verdict) *Refusal {
+func (s *tableState) checkVerdict(v Verdict) *RefusalError {
 	switch v.Kind {
 	case Continue, Accept, Drop, Return:
 		if v.Chain != "" {
@@ -80,7 +77,7 @@ func (s *tableState) checkVerdict(v Verdict) *Refusal {
 	return refuse(syscall.EINVAL, "verdict kind %d", v.Kind)
 }
 
-func (t *txState) checkSetUse(s *tableState, use setUse) *Refusal {
+func (t *txState) checkSetUse(s *tableState, use setUse) *RefusalError {
 	set := s.rules.Sets[use.name]
 	switch {
 	case set == nil:
@@ -97,7 +94,7 @@ func (t *txState) checkSetUse(s *tableState, use setUse) *Refusal {
 	return nil
 }
 
-func (t *txState) checkMatch(m Match) *Refusal {
+func (t *txState) checkMatch(m Match) *RefusalError {
 	switch m := m.(type) {
 	case CtEstablished, IsProtocol, LocalSource, NotSYN, PortVerdict:
 		return nil
@@ -141,7 +138,7 @@ func (t *txState) checkMatch(m Match) *Refusal {
 	return refuse(syscall.EINVAL, "unknown match %T", m)
 }
 
-func (t *txState) checkFamily(m Match, f Family) *Refusal {
+func (t *txState) checkFamily(m Match, f Family) *RefusalError {
 	if f != V4 && f != V6 {
 		return refuse(syscall.EINVAL, "family %d in %T", f, m)
 	}
@@ -152,14 +149,14 @@ func hasPorts(protocol uint8) bool {
 	return protocol == protoTCP || protocol == protoUDP || protocol == protoSCTP
 }
 
-func (t *txState) checkHasPorts(protocol uint8) *Refusal {
+func (t *txState) checkHasPorts(protocol uint8) *RefusalError {
 	if hasPorts(protocol) {
 		return nil
 	}
 	return t.mistake("ports of protocol %d", protocol)
 }
 
-func (t *txState) checkElem(s *tableState, set *Set, e ElemVerdict) *Refusal {
+func (t *txState) checkElem(s *tableState, set *Set, e ElemVerdict) *RefusalError {
 	if !elemFits(set, e.Elem) {
 		return refuse(syscall.EINVAL, "set %q of %s: key %+v", set.Name, set.Type, e.Elem)
 	}

@@ -18,7 +18,7 @@ func (t *txState) newEdge(s *tableState, from, to node) {
 
 // checkJumps looks for loops and for too many jumps on top of each other. Both can only be new where a new edge
 // takes part, so only what lies above and below the new edges is looked at.
-func (t *txState) checkJumps() *Refusal {
+func (t *txState) checkJumps() *RefusalError {
 	walks := map[*tableState]*walk{}
 	for _, e := range t.edges {
 		w := walks[e.state]
@@ -142,7 +142,7 @@ func (w *walk) depthAbove(n node) int {
 
 // loopRefusal tells a loop that a base chain reaches, which every kernel refuses, from one that only kernels
 // before 6.11 refuse.
-func (t *txState) loopRefusal(w *walk) *Refusal {
+func (t *txState) loopRefusal(w *walk) *RefusalError {
 	if w.reached(w.loop, map[node]bool{}) {
 		return refuse(syscall.EMLINK, "loop through %q", w.loop.name)
 	}

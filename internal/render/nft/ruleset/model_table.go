@@ -1,6 +1,7 @@
 package ruleset
 
 import (
+	"net/netip"
 	"slices"
 	"syscall"
 )
@@ -52,7 +53,7 @@ func newTableState(r *Ruleset) *tableState {
 	return &tableState{rules: r, chainRefs: refCount{}, setRefs: refCount{}, intervals: map[string][]Elem{}}
 }
 
-func (t *txState) addChain(s *tableState, op AddChain) *Refusal {
+func (t *txState) addChain(s *tableState, op AddChain) *RefusalError {
 	c := op.Chain
 	if s.rules.Chains[c.Name] != nil {
 		return refuse(syscall.EEXIST, "chain %q is there", c.Name)
@@ -71,7 +72,7 @@ func (t *txState) addChain(s *tableState, op AddChain) *Refusal {
 	return nil
 }
 
-func (t *txState) delChain(s *tableState, op DelChain) *Refusal {
+func (t *txState) delChain(s *tableState, op DelChain) *RefusalError {
 	c := s.rules.Chains[op.Chain]
 	if c == nil {
 		return refuse(syscall.ENOENT, "no chain %q", op.Chain)
@@ -88,7 +89,7 @@ func (t *txState) delChain(s *tableState, op DelChain) *Refusal {
 	return nil
 }
 
-func (t *txState) flushChain(s *tableState, op FlushChain) *Refusal {
+func (t *txState) flushChain(s *tableState, op FlushChain) *RefusalError {
 	c := s.rules.Chains[op.Chain]
 	if c == nil {
 		return refuse(syscall.ENOENT, "no chain %q", op.Chain)
@@ -111,7 +112,7 @@ func (t *txState) clear(s *tableState, c *Chain) {
 	})
 }
 
-func (t *txState) addRule(s *tableState, op AddRule) *Refusal {
+func (t *txState) addRule(s *tableState, op AddRule) *RefusalError {
 	c := s.rules.Chains[op.Chain]
 	if c == nil {
 		return refuse(syscall.ENOENT, "no chain %q", op.Chain)
@@ -149,7 +150,7 @@ func (s *tableState) countRule(chain string, r Rule, n int) {
 	}
 }
 
-func (t *txState) addSet(s *tableState, op AddSet) *Refusal {
+func (t *txState) addSet(s *tableState, op AddSet) *RefusalError {
 	set := op.Set
 	if s.rules.Sets[set.Name] != nil {
 		return refuse(syscall.EEXIST, "set %q is there", set.Name)
@@ -168,7 +169,7 @@ func (t *txState) addSet(s *tableState, op AddSet) *Refusal {
 	return nil
 }
 
-func (t *txState) delSet(s *tableState, op DelSet) *Refusal {
+func (t *txState) delSet(s *tableState, op DelSet) *RefusalError {
 	set := s.rules.Sets[op.Set]
 	if set == nil {
 		return refuse(syscall.ENOENT, "no set %q", op.Set)
@@ -191,7 +192,7 @@ func (t *txState) delSet(s *tableState, op DelSet) *Refusal {
 	return nil
 }
 
-func (t *txState) addElems(s *tableState, op AddElems) *Refusal {
+func (t *txState) addElems(s *tableState, op AddElems) *RefusalError {
 	set, r := t.setFor(s, op.Set)
 	if r != nil {
 		return r
@@ -220,7 +221,7 @@ func (t *txState) addElems(s *tableState, op AddElems) *Refusal {
 	return nil
 }
 
-func (t *txState) delElems(s *tableState, op DelElems) *Refusal {
+func (t *txState) delElems(s *tableState, op DelElems) *RefusalError {
 	set, r := t.setFor(s, op.Set)
 	if r != nil {
 		return r
@@ -228,7 +229,7 @@ func (t *txState) delElems(s *tableState, op DelElems) *Refusal {
 	for _, e := range op.Elems {
 		verdict, there := set.Elems[e.Elem]
 		if !there {
-			return refuse(syscall.ENOENT, "set %q does not have %s", set.Name, set.keyText(e.Elem))
+			return s.missing(set, e.Elem)
 		}
 		if set.Interval {
 			t.delInterval(s, set, e.Elem)
@@ -240,8 +241,22 @@ func (t *txState) delElems(s *tableState, op DelElems) *Refusal {
 	return nil
 }
 
+// missing refuses to remove an element that is not there. Of an interval the kernel knows only the two ends, the
+// highest address excepted, and removes them even if they are those of different intervals.
+func (s *tableState) missing(set *Set, e Elem) *RefusalError {
+	errno := syscall.ENOENT
+	if order := s.intervals[set.Name]; set.Interval {
+		_, startThere := slices.BinarySearchFunc(order, e, compareStart)
+		endThere := isHighest(e.B) || slices.ContainsFunc(order, func(o Elem) bool { return o.B == e.B })
+		if startThere && endThere {
+			errno = 0
+		}
+	}
+	return refuse(errno, "set %q does not have %s", set.Name, set.keyText(e))
+}
+
 // setFor gives the installed set that an operation on elements describes.
-func (t *txState) setFor(s *tableState, described *Set) (*Set, *Refusal) {
+func (t *txState) setFor(s *tableState, described *Set) (*Set, *RefusalError) {
 	set := s.rules.Sets[described.Name]
 	if set == nil {
 		return nil, refuse(syscall.ENOENT, "no set %q", described.Name)
@@ -268,11 +283,18 @@ func (t *txState) release(s *tableState, table, set string, v Verdict) {
 	}
 }
 
-func (t *txState) addInterval(s *tableState, set *Set, e Elem) *Refusal {
+func (t *txState) addInterval(s *tableState, set *Set, e Elem) *RefusalError {
 	order := s.intervals[set.Name]
 	i, _ := slices.BinarySearchFunc(order, e, compareStart)
 	for _, near := range order[max(i-1, 0):min(i+1, len(order))] {
-		if !near.B.Less(e.A) && !e.B.Less(near.A) {
+		switch {
+		case near.B.Less(e.A) || e.B.Less(near.A):
+		case e.A != near.A && (isHighest(e.B) || isHighest(near.B)):
+			// The kernel stores no end for an interval up to the highest address and overlooks some overlaps with it.
+			if r := t.mistake("set %q: %s overlaps %s", set.Name, set.keyText(e), set.keyText(near)); r != nil {
+				return r
+			}
+		default:
 			return refuse(syscall.EEXIST, "set %q: %s overlaps %s", set.Name, set.keyText(e), set.keyText(near))
 		}
 	}
@@ -280,6 +302,9 @@ func (t *txState) addInterval(s *tableState, set *Set, e Elem) *Refusal {
 	t.onUndo(func() { s.dropInterval(set.Name, e) })
 	return nil
 }
+
+// isHighest says whether a is the last address of its family.
+func isHighest(a netip.Addr) bool { return !a.Next().IsValid() }
 
 func (t *txState) delInterval(s *tableState, set *Set, e Elem) {
 	s.dropInterval(set.Name, e)

@@ -91,8 +91,13 @@ func trials() []trial {
 		{"interval that overlaps above", []Op{AddElems{"t", i4, []ElemVerdict{interval("10.0.0.39", "10.0.0.50")}}}, syscall.EEXIST},
 		{"interval within", []Op{AddElems{"t", i4, []ElemVerdict{interval("10.0.0.12", "10.0.0.14")}}}, syscall.EEXIST},
 		{"interval around", []Op{AddElems{"t", i4, []ElemVerdict{interval("10.0.0.1", "10.0.0.50")}}}, syscall.EEXIST},
+		{"interval around, to the end", []Op{AddElems{"t", i4, []ElemVerdict{interval("10.0.0.1", "255.255.255.255")}}}, mistake},
+		{"interval to the end that overlaps", []Op{AddElems{"t", i4, []ElemVerdict{interval("10.0.0.35", "255.255.255.255")}}}, mistake},
+		{"interval to the end from one that is there", []Op{AddElems{"t", i4, []ElemVerdict{interval("10.0.0.30", "255.255.255.255")}}}, syscall.EEXIST},
 		{"interval there", []Op{AddElems{"t", i4, []ElemVerdict{interval("10.0.0.10", "10.0.0.19")}}}, syscall.EEXIST},
 		{"part of an interval deleted", []Op{DelElems{"t", i4, []ElemVerdict{interval("10.0.0.10", "10.0.0.12")}}}, syscall.ENOENT},
+		{"ends of two intervals deleted", []Op{DelElems{"t", i4, []ElemVerdict{interval("10.0.0.10", "10.0.0.39")}}}, mistake},
+		{"interval to the end deleted", []Op{DelElems{"t", i4, []ElemVerdict{interval("10.0.0.10", "255.255.255.255")}}}, mistake},
 		{"interval grown", []Op{
 			DelElems{"t", i4, []ElemVerdict{interval("10.0.0.10", "10.0.0.19")}},
 			AddElems{"t", i4, []ElemVerdict{interval("10.0.0.5", "10.0.0.25")}}}, 0},
@@ -164,7 +169,7 @@ func TestModelRefuses(t *testing.T) {
 				}
 				return
 			}
-			var refusal *Refusal
+			var refusal *RefusalError
 			if !errors.As(err, &refusal) {
 				t.Fatalf("not refused: %v", err)
 			}

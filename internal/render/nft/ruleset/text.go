@@ -1,7 +1,6 @@
 package ruleset
 
 import (
-	"bufio"
 	"fmt"
 	"io"
 	"maps"
@@ -15,27 +14,25 @@ import (
 // What was read from the kernel and is foreign to this project is shown as a remark.
 func (r *Ruleset) Text(table string) string {
 	var b strings.Builder
-	_ = r.WriteText(&b, table) // a Builder never fails
+	fmt.Fprintf(&b, "table inet %s {\n", table)
+	gap := ""
+	for _, name := range sortedKeys(r.Sets) {
+		b.WriteString(gap)
+		r.Sets[name].writeText(&b)
+		gap = "\n"
+	}
+	for _, name := range r.chainOrder() {
+		b.WriteString(gap)
+		r.Chains[name].writeText(&b)
+		gap = "\n"
+	}
+	b.WriteString("}\n")
 	return b.String()
 }
 
 // WriteText writes what Text gives. The error is that of w.
 func (r *Ruleset) WriteText(w io.Writer, table string) error {
-	b := bufio.NewWriter(w)
-	fmt.Fprintf(b, "table inet %s {\n", table)
-	gap := ""
-	for _, name := range slices.Sorted(maps.Keys(r.Sets)) {
-		b.WriteString(gap)
-		r.Sets[name].writeText(b)
-		gap = "\n"
-	}
-	for _, name := range r.chainOrder() {
-		b.WriteString(gap)
-		r.Chains[name].writeText(b)
-		gap = "\n"
-	}
-	b.WriteString("}\n")
-	if err := b.Flush(); err != nil {
+	if _, err := io.WriteString(w, r.Text(table)); err != nil {
 		return fmt.Errorf("write table %s: %w", table, err)
 	}
 	return nil
@@ -55,7 +52,7 @@ func (r *Ruleset) chainOrder() []string {
 	})
 }
 
-func (s *Set) writeText(b *bufio.Writer) {
+func (s *Set) writeText(b *strings.Builder) {
 	if s.Type == ForeignType {
 		fmt.Fprintf(b, "\t# foreign set %s\n", s.Name)
 		return
@@ -105,7 +102,7 @@ func (s *Set) specText() []string {
 	return lines
 }
 
-func (c *Chain) writeText(b *bufio.Writer) {
+func (c *Chain) writeText(b *strings.Builder) {
 	fmt.Fprintf(b, "\tchain %s {\n", c.Name)
 	for _, line := range c.specText() {
 		fmt.Fprintf(b, "\t\t%s\n", line)

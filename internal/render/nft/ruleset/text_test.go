@@ -206,6 +206,10 @@ func TestText(t *testing.T) {
 	if got := every().Text("t"); got != everyText {
 		t.Errorf("text:\n%s", got)
 	}
+	var b strings.Builder
+	if err := every().WriteText(&b, "t"); err != nil || b.String() != everyText {
+		t.Errorf("written: %v\n%s", err, b.String())
+	}
 }
 
 func TestTextOfForeign(t *testing.T) {
