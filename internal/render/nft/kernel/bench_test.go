@@ -93,8 +93,8 @@ func BenchmarkNewPod(b *testing.B) {
 func BenchmarkSets(b *testing.B) {
 	for _, n := range []int{300, 1000, 3000} {
 		rs := made(size{sets: n, elems: 10 * n, rulesPerChain: 1})
-		for _, delete := range []bool{false, true} {
-			b.Run(fmt.Sprintf("%d/delete=%t", n, delete), func(b *testing.B) {
+		for _, away := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%d/delete=%t", n, away), func(b *testing.B) {
 				c := newNamespace(b).open(b)
 				for b.Loop() {
 					b.StopTimer()
@@ -105,7 +105,7 @@ func BenchmarkSets(b *testing.B) {
 							del.Add(ruleset.DelSet{Table: table, Set: name})
 						}
 					}
-					if delete {
+					if away {
 						commit(b, c, tx.Ops...)
 						tx = del
 					}

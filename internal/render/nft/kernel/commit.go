@@ -161,7 +161,7 @@ func describe(op ruleset.Op) string {
 		return "flush chain " + op.Chain
 	case ruleset.AddRule:
 		if op.Rule.Comment == "" {
-			return fmt.Sprintf("add rule in chain %s", op.Chain)
+			return "add rule in chain " + op.Chain
 		}
 		return fmt.Sprintf("add rule in chain %s (%s)", op.Chain, op.Rule.Comment)
 	case ruleset.AddSet:

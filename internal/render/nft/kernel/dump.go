@@ -94,7 +94,7 @@ func retryRead(read func() error) error {
 		if !errors.Is(err, errInterrupted) && !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) {
 			return err
 		}
-		time.Sleep(time.Duration(k) * readPause)
+		<-time.After(time.Duration(k) * readPause)
 	}
 	return fmt.Errorf("%w (%d attempts)", ErrUnstable, readAttempts)
 }

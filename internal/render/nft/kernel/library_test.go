@@ -80,7 +80,7 @@ func FuzzReaders(f *testing.F) {
 	for m := range messages(b.b) {
 		f.Add(m.body)
 	}
-	f.Fuzz(func(t *testing.T, raw []byte) {
+	f.Fuzz(func(_ *testing.T, raw []byte) {
 		for m := range messages(raw) {
 			readRefusal(m)
 			readBody(m.body)

@@ -16,21 +16,21 @@ import (
 )
 
 // cannot ends a test that this machine cannot run. In CI that is a failure.
-func cannot(t testing.TB, format string, args ...any) {
-	t.Helper()
+func cannot(tb testing.TB, format string, args ...any) {
+	tb.Helper()
 	if os.Getenv("CI") == "true" {
-		t.Fatalf(format, args...)
+		tb.Fatalf(format, args...)
 	}
-	t.Skipf(format, args...)
+	tb.Skipf(format, args...)
 }
 
 // namespace is a network namespace that lives as long as its test.
 type namespace struct{ handle netns.NsHandle }
 
-func newNamespace(t testing.TB) namespace {
-	t.Helper()
+func newNamespace(tb testing.TB) namespace {
+	tb.Helper()
 	if os.Geteuid() != 0 {
-		cannot(t, "needs root to make a network namespace")
+		cannot(tb, "needs root to make a network namespace")
 	}
 	type result struct {
 		ns  netns.NsHandle
@@ -45,15 +45,15 @@ func newNamespace(t testing.TB) namespace {
 	}()
 	r := <-done
 	if r.err != nil {
-		cannot(t, "cannot make a network namespace: %v", r.err)
+		cannot(tb, "cannot make a network namespace: %v", r.err)
 	}
-	t.Cleanup(func() { _ = r.ns.Close() })
+	tb.Cleanup(func() { _ = r.ns.Close() })
 	return namespace{r.ns}
 }
 
 // run calls f on a thread inside the namespace. f must not end the test.
-func (n namespace) run(t testing.TB, f func() error) {
-	t.Helper()
+func (n namespace) run(tb testing.TB, f func() error) {
+	tb.Helper()
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread()
@@ -64,19 +64,19 @@ func (n namespace) run(t testing.TB, f func() error) {
 		done <- f()
 	}()
 	if err := <-done; err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
 // command runs a program inside the namespace and gives what it printed and whether it failed.
-func (n namespace) command(t testing.TB, name string, args ...string) (string, error) {
-	t.Helper()
+func (n namespace) command(tb testing.TB, name string, args ...string) (string, error) {
+	tb.Helper()
 	if _, err := exec.LookPath(name); err != nil {
-		cannot(t, "needs the %s tool", name)
+		cannot(tb, "needs the %s tool", name)
 	}
 	var out bytes.Buffer
 	var failed error
-	n.run(t, func() error {
+	n.run(tb, func() error {
 		cmd := exec.Command(name, args...)
 		cmd.Stdout, cmd.Stderr = &out, &out
 		failed = cmd.Run()
@@ -86,24 +86,24 @@ func (n namespace) command(t testing.TB, name string, args ...string) (string, e
 }
 
 // must is command for programs that must not fail.
-func (n namespace) must(t testing.TB, name string, args ...string) string {
-	t.Helper()
-	out, err := n.command(t, name, args...)
+func (n namespace) must(tb testing.TB, name string, args ...string) string {
+	tb.Helper()
+	out, err := n.command(tb, name, args...)
 	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+		tb.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
 	}
 	return out
 }
 
-func (n namespace) open(t testing.TB, opts ...Option) *Conn {
-	t.Helper()
+func (n namespace) open(tb testing.TB, opts ...Option) *Conn {
+	tb.Helper()
 	c, err := Open(append(opts, WithNetNS(int(n.handle)))...)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := c.Close(); err != nil {
-			t.Errorf("close: %v", err)
+			tb.Errorf("close: %v", err)
 		}
 	})
 	return c
@@ -126,27 +126,27 @@ func load(table string, rs *ruleset.Ruleset) *ruleset.Tx {
 	return tx
 }
 
-func commit(t testing.TB, c *Conn, ops ...ruleset.Op) {
-	t.Helper()
+func commit(tb testing.TB, c *Conn, ops ...ruleset.Op) {
+	tb.Helper()
 	if err := c.Commit(&ruleset.Tx{Ops: ops}); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
 // mustLoad makes a new table with the content of rs.
-func mustLoad(t testing.TB, c *Conn, rs *ruleset.Ruleset) string {
-	t.Helper()
+func mustLoad(tb testing.TB, c *Conn, rs *ruleset.Ruleset) string {
+	tb.Helper()
 	table := randomTable()
-	commit(t, c, load(table, rs).Ops...)
+	commit(tb, c, load(table, rs).Ops...)
 	return table
 }
 
 // mustRead reads a table that exists.
-func mustRead(t testing.TB, c *Conn, table string) *ruleset.Ruleset {
-	t.Helper()
+func mustRead(tb testing.TB, c *Conn, table string) *ruleset.Ruleset {
+	tb.Helper()
 	rs, found, err := c.Read(table)
 	if err != nil || !found {
-		t.Fatalf("read: found %t, %v", found, err)
+		tb.Fatalf("read: found %t, %v", found, err)
 	}
 	return rs
 }

@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -249,43 +250,74 @@ func (r *tableReader) set(body []byte) error {
 	return nil
 }
 
+// elemAttempts is how often the elements of a set are read until the rest of the table is read anew as well.
+const elemAttempts = 10
+
 // elems reads the elements of a set. If one is not as this package writes it, the set as a whole is foreign.
+//
+// The kernel resizes a hash table some time after the transaction that filled it. A dump counts elements to know
+// where to go on, so that one which a resize rearranges misses some and gives others twice. No flag tells; that
+// there are some twice does.
 func (r *tableReader) elems(s *ruleset.Set) error {
-	var raw []rawElem
-	name := func(w *writer) {
-		w.str(unix.NFTA_SET_ELEM_LIST_TABLE, r.table)
-		w.str(unix.NFTA_SET_ELEM_LIST_SET, s.Name)
+	for k := range elemAttempts {
+		e := &elemReader{exprs: &r.exprs, set: s}
+		err := r.conn.request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, func(w *writer) {
+			w.str(unix.NFTA_SET_ELEM_LIST_TABLE, r.table)
+			w.str(unix.NFTA_SET_ELEM_LIST_SET, s.Name)
+		}, e.message)
+		switch {
+		case errors.Is(err, unix.ENOENT):
+			return errInterrupted
+		case err != nil:
+			return err
+		}
+		if e.finish() {
+			return nil
+		}
+		clear(s.Elems)
+		<-time.After(time.Duration(k) * time.Millisecond)
 	}
-	foreign := false
-	err := r.conn.request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, name, func(body []byte) error {
-		for typ, val := range attributes(body) {
-			if typ != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
-				continue
-			}
-			for _, elem := range attributes(val) {
-				e, err := r.exprs.readElem(s, elem)
-				if err != nil {
-					foreign = true
-					return nil
-				}
-				if s.Interval {
-					raw = append(raw, e)
-				} else {
-					s.Elems[e.key] = e.verdict
-				}
+	return errInterrupted
+}
+
+// elemReader collects the elements of one set.
+type elemReader struct {
+	exprs   *exprReader
+	set     *ruleset.Set
+	bounds  []rawElem // of intervals
+	keys    int       // elements that are no bounds, those that came twice counted twice
+	foreign bool
+}
+
+func (e *elemReader) message(body []byte) error {
+	for typ, list := range attributes(body) {
+		if typ != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
+			continue
+		}
+		for _, elem := range attributes(list) {
+			raw, err := e.exprs.readElem(e.set, elem)
+			switch {
+			case err != nil:
+				e.foreign = true
+			case e.set.Interval:
+				e.bounds = append(e.bounds, raw)
+			default:
+				e.set.Elems[raw.key] = raw.verdict
+				e.keys++
 			}
 		}
-		return nil
-	})
-	switch {
-	case errors.Is(err, unix.ENOENT):
-		return errInterrupted
-	case err != nil:
-		return err
 	}
-	if !foreign && putIntervals(s, raw) == nil {
-		return nil
-	}
-	s.Type, s.Elems = ruleset.ForeignType, map[ruleset.Elem]ruleset.Verdict{}
 	return nil
+}
+
+// finish completes the set. It gives false if the set must be read again.
+func (e *elemReader) finish() bool {
+	if !e.foreign && e.keys != len(e.set.Elems) {
+		return false
+	}
+	if e.foreign || putIntervals(e.set, e.bounds) != nil {
+		e.set.Type = ruleset.ForeignType
+		clear(e.set.Elems)
+	}
+	return true
 }

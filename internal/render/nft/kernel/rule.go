@@ -64,7 +64,7 @@ func verdictCode(v ruleset.Verdict) (uint32, error) {
 	if jumps != (v.Chain != "") {
 		return 0, fmt.Errorf("verdict %d with chain %q", v.Kind, v.Chain)
 	}
-	code := int32(0)
+	var code int32
 	switch v.Kind {
 	case ruleset.Continue:
 		code = unix.NFT_CONTINUE

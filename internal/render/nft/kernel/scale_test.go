@@ -231,3 +231,39 @@ func TestGeneration(t *testing.T) {
 		t.Errorf("generations %d, %d, %d", before, after, gen())
 	}
 }
+
+// TestReadDuringResize reads a set again and again right after it was filled or emptied, while the kernel
+// resizes its hash table.
+func TestReadDuringResize(t *testing.T) {
+	c := newNamespace(t).open(t)
+	rs := ruleset.New()
+	s := &ruleset.Set{Name: "plain", Elems: map[ruleset.Elem]ruleset.Verdict{}}
+	rs.Sets[s.Name] = s
+	var most []ruleset.ElemVerdict
+	for k := range 10000 {
+		e := ruleset.Elem{A: nth4(k)}
+		s.Elems[e] = ruleset.Verdict{}
+		if k%20 != 0 {
+			most = append(most, ruleset.ElemVerdict{Elem: e})
+		}
+	}
+	table := mustLoad(t, c, rs)
+	rest := rs.Clone()
+	for _, e := range most {
+		delete(rest.Sets[s.Name].Elems, e.Elem)
+	}
+	for range 40 {
+		commit(t, c, ruleset.DelElems{Table: table, Set: s, Elems: most})
+		for range 3 {
+			if d := rest.Difference(mustRead(t, c, table)); d != "" {
+				t.Fatalf("after removing: %.2000s", d)
+			}
+		}
+		commit(t, c, ruleset.AddElems{Table: table, Set: s, Elems: most})
+		for range 3 {
+			if d := rs.Difference(mustRead(t, c, table)); d != "" {
+				t.Fatalf("after adding: %.2000s", d)
+			}
+		}
+	}
+}

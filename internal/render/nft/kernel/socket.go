@@ -112,4 +112,5 @@ func (s *socket) receive(b []byte, wait time.Duration) (int, error) {
 	return n, nil
 }
 
+// Close ends the connection.
 func (s *socket) Close() error { return s.conn.Close() }
