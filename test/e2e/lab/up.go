@@ -52,6 +52,9 @@ func Up(ctx context.Context, dirs Dirs, opts Options, p *progress.Printer) (*Clu
 	if err == nil {
 		return c, nil
 	}
+	if ctx.Err() != nil {
+		err = errors.New("interrupted")
+	}
 	p.Step("the start failed: removing what it made (the logs stay in %s)", dirs.logs())
 	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), downTimeout)
 	defer cancel()

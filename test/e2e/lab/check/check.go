@@ -109,6 +109,8 @@ func pod(node string) *corev1.Pod {
 		Spec: corev1.PodSpec{
 			NodeName:                      node,
 			TerminationGracePeriodSeconds: &grace,
+			// The cluster has no DNS.
+			DNSPolicy: corev1.DNSDefault,
 			Containers: []corev1.Container{{
 				Name:  name,
 				Image: lab.ProbeImage,
