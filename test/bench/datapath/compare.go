@@ -1,0 +1,277 @@
+package datapath
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"net/netip"
+	"runtime"
+	"runtime/debug"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/netpol-agent/netpol-agent/test/bench/space"
+	"github.com/netpol-agent/netpol-agent/test/bench/stat"
+)
+
+// Kind is a kind of packet whose way is timed.
+type Kind int
+
+// The kinds of packets.
+const (
+	// TCP is the connect of a new TCP connection: three packets, of which the rules judge the first one.
+	TCP Kind = iota
+	// UDP is the first datagram of a flow.
+	UDP
+	// Established is a datagram of a flow that is known.
+	Established
+)
+
+// Kinds gives all kinds, in the order in which tables show them.
+func Kinds() []Kind { return []Kind{TCP, UDP, Established} }
+
+// String names what is timed.
+func (k Kind) String() string { return [...]string{"TCP connect", "UDP new flow", "established"}[k] }
+
+// Alternative is one of the things that a router may do with packets.
+type Alternative struct {
+	Name string
+	// Load makes a router that does nothing do it, and Unload makes it stop.
+	Load, Unload func(*Path) error
+	// Closed says that a port without a policy that allows it must not be reached.
+	Closed bool
+}
+
+// Plan says what is compared, and how long.
+type Plan struct {
+	// Alternatives are compared with the first one.
+	Alternatives   []Alternative
+	Client, Server netip.Addr
+	// TCPPort and UDPPort are reached in every alternative, ClosedPort is not in those that say so.
+	TCPPort, UDPPort, ClosedPort uint16
+	// Rounds is how often every alternative has a turn, Batch how many connections it opens in one.
+	Rounds, Batch int
+}
+
+// Result is what one alternative costs for one kind.
+type Result struct {
+	// Typical is the time of one connection, in seconds.
+	Typical float64
+	// Ratios is that time by the time of each other alternative, by the index of that.
+	Ratios []Ratio
+}
+
+// Ratio is a quotient of times.
+type Ratio struct {
+	// Value is the geometric mean over all assignments of alternatives to paths of the median over all rounds of
+	// the quotient of the medians of the round's two turns. What one path has ahead of the other cancels out.
+	Value float64
+	// Low and High bound the median over all rounds with 95 % confidence.
+	Low, High float64
+	// Rounds is the number of quotients.
+	Rounds int
+}
+
+// Compare carries out a plan. The result is by kind and then by alternative.
+func Compare(p Plan) (out map[Kind][]Result, err error) {
+	err = space.OnThread(func() error {
+		if err := stay(); err != nil {
+			return err
+		}
+		out, err = p.compare()
+		return err
+	})
+	return out, err
+}
+
+// stay keeps the thread on the processor on which it is, and away from the signals by which Go's scheduler
+// interrupts a goroutine: they would interrupt a connect.
+func stay() error {
+	var cpu uint32
+	if _, _, errno := unix.RawSyscall(unix.SYS_GETCPU, uintptr(unsafe.Pointer(&cpu)), 0, 0); errno != 0 {
+		return fmt.Errorf("getcpu: %w", errno)
+	}
+	var set unix.CPUSet
+	set.Set(int(cpu))
+	if err := unix.SchedSetaffinity(0, &set); err != nil {
+		return fmt.Errorf("pin to processor %d: %w", cpu, err)
+	}
+	var signals unix.Sigset_t
+	signals.Val[0] = 1 << (unix.SIGURG - 1)
+	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &signals, nil); err != nil {
+		return fmt.Errorf("block signals: %w", err)
+	}
+	return nil
+}
+
+func (p Plan) compare() (out map[Kind][]Result, err error) {
+	b := &bench{plan: p}
+	defer func() { err = errors.Join(err, b.close()) }()
+	for range p.Alternatives {
+		path, err := NewPath(p.Client, p.Server)
+		if err != nil {
+			return nil, err
+		}
+		b.paths = append(b.paths, path)
+		t, err := Listen(path, p.TCPPort, p.UDPPort)
+		if err != nil {
+			return nil, err
+		}
+		b.traffic = append(b.traffic, t)
+	}
+	b.samples = map[Kind][][][]float64{}
+	for assignment := range p.Alternatives {
+		if err := b.assign(assignment); err != nil {
+			return nil, err
+		}
+	}
+	return b.results(), nil
+}
+
+// bench is a comparison under way.
+type bench struct {
+	plan    Plan
+	paths   []*Path
+	traffic []*Traffic
+	// samples holds the median times of turns by kind, assignment, and round and alternative.
+	samples map[Kind][][][]float64
+}
+
+func (b *bench) close() error {
+	var errs []error
+	for _, t := range b.traffic {
+		t.Close()
+	}
+	for _, p := range b.paths {
+		errs = append(errs, p.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// pathOf gives the index of the path that an alternative has in an assignment.
+func (b *bench) pathOf(alternative, assignment int) int {
+	return (alternative + assignment) % len(b.paths)
+}
+
+// assign gives each alternative a path and lets each have its turns.
+func (b *bench) assign(assignment int) error {
+	for i, a := range b.plan.Alternatives {
+		at := b.pathOf(i, assignment)
+		if err := a.Load(b.paths[at]); err != nil {
+			return fmt.Errorf("%s: load: %w", a.Name, err)
+		}
+		if err := b.check(a, at); err != nil {
+			return fmt.Errorf("%s: %w", a.Name, err)
+		}
+	}
+	for _, k := range Kinds() {
+		rounds := max(1, b.plan.Rounds/len(b.plan.Alternatives))
+		samples, err := b.rounds(k, assignment, rounds)
+		if err != nil {
+			return fmt.Errorf("%s: %w", k, err)
+		}
+		b.samples[k] = append(b.samples[k], samples)
+	}
+	for i, a := range b.plan.Alternatives {
+		if err := a.Unload(b.paths[b.pathOf(i, assignment)]); err != nil {
+			return fmt.Errorf("%s: unload: %w", a.Name, err)
+		}
+	}
+	return nil
+}
+
+// check makes sure that what is about to be timed is what it is said to be.
+func (b *bench) check(a Alternative, at int) error {
+	if _, err := b.traffic[at].TCP(nil, 1); err != nil {
+		return err
+	}
+	if n, err := b.paths[at].Tracked(); err != nil || n == 0 {
+		return errors.Join(errors.New("the router follows no connections"), err)
+	}
+	dropped, err := b.traffic[at].Drops(b.plan.ClosedPort)
+	if err != nil {
+		return err
+	}
+	if dropped != a.Closed {
+		return fmt.Errorf("port %d: dropped %t, want %t", b.plan.ClosedPort, dropped, a.Closed)
+	}
+	return nil
+}
+
+// rounds lets every alternative have its turn in every round, in an order that changes by chance.
+func (b *bench) rounds(k Kind, assignment, rounds int) ([][]float64, error) {
+	runtime.GC()
+	// A collection in the middle of a turn would be counted as that alternative's.
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	times := make([]time.Duration, 0, b.plan.Batch)
+	out := make([][]float64, rounds)
+	for r := range out {
+		out[r] = make([]float64, len(b.plan.Alternatives))
+		for _, i := range rand.Perm(len(b.plan.Alternatives)) {
+			at := b.pathOf(i, assignment)
+			var err error
+			if times, err = b.turn(k, at, times[:0]); err != nil {
+				return nil, fmt.Errorf("%s: %w", b.plan.Alternatives[i].Name, err)
+			}
+			out[r][i] = stat.Median(times).Seconds()
+		}
+	}
+	return out, nil
+}
+
+func (b *bench) turn(k Kind, at int, times []time.Duration) ([]time.Duration, error) {
+	if err := b.paths[at].Forget(); err != nil {
+		return times, fmt.Errorf("forget connections: %w", err)
+	}
+	switch k {
+	case TCP:
+		return b.traffic[at].TCP(times, b.plan.Batch)
+	case UDP:
+		return b.traffic[at].NewFlows(times, b.plan.Batch)
+	default:
+		return b.traffic[at].Established(times, b.plan.Batch)
+	}
+}
+
+func (b *bench) results() map[Kind][]Result {
+	out := map[Kind][]Result{}
+	for k, assignments := range b.samples {
+		for i := range b.plan.Alternatives {
+			var r Result
+			var all []float64
+			for _, rounds := range assignments {
+				for _, turns := range rounds {
+					all = append(all, turns[i])
+				}
+			}
+			r.Typical = stat.Median(all)
+			for j := range b.plan.Alternatives {
+				r.Ratios = append(r.Ratios, ratio(assignments, i, j))
+			}
+			out[k] = append(out[k], r)
+		}
+	}
+	return out
+}
+
+// ratio gives alternative i by alternative j.
+func ratio(assignments [][][]float64, i, j int) Ratio {
+	var out Ratio
+	var all []float64
+	logs := 0.0
+	for _, rounds := range assignments {
+		var quotients []float64
+		for _, turns := range rounds {
+			quotients = append(quotients, turns[i]/turns[j])
+		}
+		all = append(all, quotients...)
+		logs += math.Log(stat.Median(quotients))
+	}
+	out.Value = math.Exp(logs / float64(len(assignments)))
+	out.Low, out.High = stat.Interval(all)
+	out.Rounds = len(all)
+	return out
+}

@@ -1,0 +1,257 @@
+package datapath
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// refusedAfter is how long a connect may take until its packet counts as dropped.
+const refusedAfter = 300 * time.Millisecond
+
+// Traffic opens connections on one path. It belongs to one thread, which it moves between namespaces.
+type Traffic struct {
+	path     *Path
+	tcp, udp int
+	flow     int
+	tcpTo    unix.RawSockaddrInet4
+	udpTo    unix.RawSockaddrInet4
+	fds      []int
+}
+
+// Listen makes a path's server listen on a TCP and a UDP port.
+func Listen(p *Path, tcpPort, udpPort uint16) (t *Traffic, err error) {
+	t = &Traffic{path: p, tcp: -1, udp: -1, flow: -1, tcpTo: raw(p.serverAddr, tcpPort), udpTo: raw(p.serverAddr, udpPort)}
+	defer func() {
+		if err != nil {
+			t.Close()
+		}
+	}()
+	if err := p.server.Enter(); err != nil {
+		return nil, err
+	}
+	if t.tcp, err = bound(unix.SOCK_STREAM, p.serverAddr, tcpPort); err != nil {
+		return nil, err
+	}
+	if err := unix.Listen(t.tcp, 65535); err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	if t.udp, err = bound(unix.SOCK_DGRAM, p.serverAddr, udpPort); err != nil {
+		return nil, err
+	}
+	// A datagram that nobody has read yet must not be the reason that the next one is dropped.
+	if err := unix.SetsockoptInt(t.udp, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20); err != nil {
+		return nil, fmt.Errorf("receive buffer: %w", err)
+	}
+	return t, t.establish()
+}
+
+// Close ends what is left of the traffic.
+func (t *Traffic) Close() {
+	for _, fd := range append(t.fds, t.tcp, t.udp, t.flow) {
+		if fd >= 0 {
+			_ = unix.Close(fd)
+		}
+	}
+	t.fds = nil
+}
+
+func raw(a netip.Addr, port uint16) unix.RawSockaddrInet4 {
+	return unix.RawSockaddrInet4{Family: unix.AF_INET, Port: port<<8 | port>>8, Addr: a.As4()}
+}
+
+func bound(kind int, a netip.Addr, port uint16) (int, error) {
+	fd, err := unix.Socket(unix.AF_INET, kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Port: int(port), Addr: a.As4()}); err != nil {
+		_ = unix.Close(fd)
+		return -1, fmt.Errorf("bind %s port %d: %w", a, port, err)
+	}
+	return fd, nil
+}
+
+// establish makes a UDP flow that has been answered once, so that the router takes it for established.
+func (t *Traffic) establish() error {
+	if t.flow >= 0 {
+		_ = unix.Close(t.flow)
+	}
+	if err := t.path.client.Enter(); err != nil {
+		return err
+	}
+	var err error
+	if t.flow, err = bound(unix.SOCK_DGRAM, t.path.clientAddr, 0); err != nil {
+		return err
+	}
+	if errno := connect(t.flow, &t.udpTo); errno != 0 {
+		return errno
+	}
+	if _, err := unix.Write(t.flow, []byte("?")); err != nil {
+		return err
+	}
+	var b [8]byte
+	_, from, err := unix.Recvfrom(t.udp, b[:], 0)
+	if err != nil {
+		return fmt.Errorf("no datagram comes through: %w", err)
+	}
+	if err := unix.Sendto(t.udp, b[:1], 0, from); err != nil {
+		return err
+	}
+	if _, err := unix.Read(t.flow, b[:]); err != nil {
+		return fmt.Errorf("no answer comes back: %w", err)
+	}
+	return nil
+}
+
+// connect is the bare system call: Go's scheduler, which a call that may block would tell of it twice, would
+// be part of the time.
+func connect(fd int, to *unix.RawSockaddrInet4) unix.Errno {
+	_, _, errno := unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(to)), unix.SizeofSockaddrInet4)
+	return errno
+}
+
+var payload = [1]byte{'!'}
+
+func send(fd int) unix.Errno {
+	_, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&payload)), uintptr(len(payload)))
+	return errno
+}
+
+// sockets makes n sockets of the client.
+func (t *Traffic) sockets(kind, n int) error {
+	if err := t.path.client.Enter(); err != nil {
+		return err
+	}
+	for range n {
+		fd, err := unix.Socket(unix.AF_INET, kind|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("socket: %w", err)
+		}
+		t.fds = append(t.fds, fd)
+	}
+	return nil
+}
+
+// prepareTCP sets what lets a connection end at once and a dropped one be noticed.
+func (t *Traffic) prepareTCP() error {
+	limit := unix.NsecToTimeval(refusedAfter.Nanoseconds())
+	for _, fd := range t.fds {
+		if err := unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
+			return fmt.Errorf("linger: %w", err)
+		}
+		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit); err != nil {
+			return fmt.Errorf("connect timeout: %w", err)
+		}
+	}
+	return nil
+}
+
+// drain closes what the client opened and the server got.
+func (t *Traffic) drain() {
+	for _, fd := range t.fds {
+		_ = unix.Close(fd)
+	}
+	t.fds = t.fds[:0]
+	for {
+		fd, _, err := unix.Accept4(t.tcp, unix.SOCK_CLOEXEC)
+		if err != nil {
+			break
+		}
+		_ = unix.Close(fd)
+	}
+	var b [8]byte
+	for {
+		if _, _, err := unix.Recvfrom(t.udp, b[:], 0); err != nil {
+			break
+		}
+	}
+}
+
+// TCP opens connections, one after the other, and appends the time of each connect to times.
+func (t *Traffic) TCP(times []time.Duration, n int) ([]time.Duration, error) {
+	defer t.drain()
+	if err := t.sockets(unix.SOCK_STREAM, n); err != nil {
+		return times, err
+	}
+	if err := t.prepareTCP(); err != nil {
+		return times, err
+	}
+	last := time.Now()
+	for _, fd := range t.fds {
+		errno := connect(fd, &t.tcpTo)
+		now := time.Now()
+		if errno != 0 {
+			return times, fmt.Errorf("connect: %w", errno)
+		}
+		times = append(times, now.Sub(last))
+		last = now
+	}
+	return times, nil
+}
+
+// NewFlows sends one datagram from each of n new sockets and appends the time of each to times.
+func (t *Traffic) NewFlows(times []time.Duration, n int) ([]time.Duration, error) {
+	defer t.drain()
+	if err := t.sockets(unix.SOCK_DGRAM, n); err != nil {
+		return times, err
+	}
+	for _, fd := range t.fds {
+		if errno := connect(fd, &t.udpTo); errno != 0 {
+			return times, fmt.Errorf("connect: %w", errno)
+		}
+	}
+	return datagrams(times, t.fds)
+}
+
+// Established sends n datagrams of a flow that the router knows and appends the time of each to times.
+func (t *Traffic) Established(times []time.Duration, n int) ([]time.Duration, error) {
+	defer t.drain()
+	if err := t.establish(); err != nil {
+		return times, err
+	}
+	fds := make([]int, n)
+	for i := range fds {
+		fds[i] = t.flow
+	}
+	return datagrams(times, fds)
+}
+
+func datagrams(times []time.Duration, fds []int) ([]time.Duration, error) {
+	last := time.Now()
+	for _, fd := range fds {
+		errno := send(fd)
+		now := time.Now()
+		if errno != 0 {
+			return times, fmt.Errorf("send: %w", errno)
+		}
+		times = append(times, now.Sub(last))
+		last = now
+	}
+	return times, nil
+}
+
+// Drops says whether the packets of a connection to another port of the server are dropped. Nobody listens there:
+// a packet that comes through is refused at once.
+func (t *Traffic) Drops(port uint16) (bool, error) {
+	defer t.drain()
+	if err := t.sockets(unix.SOCK_STREAM, 1); err != nil {
+		return false, err
+	}
+	if err := t.prepareTCP(); err != nil {
+		return false, err
+	}
+	to := raw(t.path.serverAddr, port)
+	switch errno := connect(t.fds[0], &to); {
+	case errno == unix.EINPROGRESS:
+		return true, nil
+	case errno == unix.ECONNREFUSED:
+		return false, nil
+	default:
+		return false, errors.Join(errors.New("connect to a closed port"), errno)
+	}
+}

@@ -1,0 +1,170 @@
+// Command bench holds the agent against the figures that it promises: from an event to the committed
+// transaction, from a start to enforced rules, memory, and what the rules cost a new connection in the kernel.
+//
+// It needs root and works in network namespaces that it makes and that end with it. It exits with status 1 if a
+// limit is missed or something fails. Times are wall clock times: a section that misses a limit is repeated, up
+// to -tries times, and every try is shown.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/netpol-agent/netpol-agent/test/bench/cluster"
+	"github.com/netpol-agent/netpol-agent/test/bench/report"
+)
+
+func main() {
+	if err := run(os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// options are what a run is told.
+type options struct {
+	size    cluster.Size
+	samples int
+	starts  int
+	pause   time.Duration
+	rounds  int
+	batch   int
+	tries   int
+	only    string
+	json    string
+	profile string
+}
+
+// section is one group of figures that are measured together.
+type section struct {
+	name    string
+	measure func(options) ([]report.Figure, error)
+}
+
+var sections = []section{
+	{"memory", measureMemory},
+	{"start", measureStart},
+	{"events", measureEvents},
+	{"kernel", measureKernel},
+}
+
+func parse(args []string) (options, error) {
+	var o options
+	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
+	fs.IntVar(&o.size.Pods, "pods", 10000, "pods of the cluster")
+	fs.IntVar(&o.size.Policies, "policies", 1000, "policies of the cluster")
+	fs.IntVar(&o.size.Namespaces, "namespaces", 100, "namespaces of the cluster")
+	fs.IntVar(&o.size.Local, "local", 100, "pods of the node that is measured")
+	fs.IntVar(&o.size.LocalNamespaces, "local-namespaces", 40, "namespaces to which the pods of that node belong")
+	fs.IntVar(&o.samples, "samples", 200, "events of each kind")
+	fs.DurationVar(&o.pause, "pause", 5*time.Millisecond, "pause between two events")
+	fs.IntVar(&o.starts, "starts", 7, "starts of the agent")
+	fs.IntVar(&o.rounds, "rounds", 120, "rounds of the kernel measurement, in each of which every alternative has a turn")
+	fs.IntVar(&o.batch, "batch", 200, "connections in one turn")
+	fs.IntVar(&o.tries, "tries", 3, "how often a section that misses a limit is measured")
+	fs.StringVar(&o.only, "only", "", "sections to measure, separated by commas: "+strings.Join(names(), ", "))
+	fs.StringVar(&o.json, "json", "", "file to write the figures to, as JSON")
+	fs.StringVar(&o.profile, "cpuprofile", "", "file to write a CPU profile to")
+	if err := fs.Parse(args); err != nil {
+		return o, err
+	}
+	if fs.NArg() > 0 {
+		return o, fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	}
+	if min(o.samples, o.starts, o.rounds, o.batch, o.tries) < 1 {
+		return o, errors.New("samples, starts, rounds, batch and tries must be positive")
+	}
+	for _, name := range wanted(o.only) {
+		if !slices.Contains(names(), name) {
+			return o, fmt.Errorf("there is no section %q; there are %s", name, strings.Join(names(), ", "))
+		}
+	}
+	return o, o.size.Validate()
+}
+
+func names() []string {
+	var out []string
+	for _, s := range sections {
+		out = append(out, s.name)
+	}
+	return out
+}
+
+func wanted(only string) []string {
+	if only == "" {
+		return names()
+	}
+	return strings.Split(only, ",")
+}
+
+func run(args []string, out io.Writer) (err error) {
+	o, err := parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	stop, err := startProfile(o.profile)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	r := &report.Report{Environment: report.ReadEnvironment(), Size: o.size}
+	fmt.Fprintln(out, r.Environment)
+	fmt.Fprintf(out, "%d pods and %d policies in %d namespaces; %d pods of %d namespaces are local\n",
+		o.size.Pods, o.size.Policies, o.size.Namespaces, o.size.Local, o.size.LocalNamespaces)
+	for _, s := range sections {
+		if !slices.Contains(wanted(o.only), s.name) {
+			continue
+		}
+		if err := measure(s, o, r, out); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+	}
+	if err := writeJSON(o.json, r); err != nil {
+		return err
+	}
+	if missed := r.Misses(); len(missed) > 0 {
+		return fmt.Errorf("%d limits are missed:\n  %s", len(missed), strings.Join(missed, "\n  "))
+	}
+	fmt.Fprintln(out, "\nevery limit is met")
+	return nil
+}
+
+// measure measures a section until no limit is missed or the tries are used up.
+func measure(s section, o options, r *report.Report, out io.Writer) error {
+	for n := range o.tries {
+		runtime.GC()
+		figures, err := s.measure(o)
+		if err != nil {
+			return err
+		}
+		t := report.Try{Section: s.name, Number: n + 1, Load: report.Load(), Figures: figures}
+		t.Print(out)
+		r.Tries = append(r.Tries, t)
+		if len(t.Missed()) == 0 {
+			return nil
+		}
+	}
+	return nil
+}
+
+func writeJSON(path string, r *report.Report) (err error) {
+	if path == "" {
+		return nil
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return r.JSON(f)
+}

@@ -1,0 +1,137 @@
+// Package report holds figures against their limits and prints them.
+//
+// It does not decide what is measured. A limit is either met or missed; there is no tolerance beside it.
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"text/tabwriter"
+)
+
+// Figure is one measured figure. Limit 0 means that there is none and the figure is for information.
+type Figure struct {
+	Name string `json:"name"`
+	Unit string `json:"unit"`
+	// Value is what the limit is for, the median if there are several samples.
+	Value float64 `json:"value"`
+	// P95 and Max are 0 if there are no samples to take them from.
+	P95 float64 `json:"p95,omitempty"`
+	Max float64 `json:"max,omitempty"`
+	// Samples is how many there were.
+	Samples int     `json:"samples,omitempty"`
+	Limit   float64 `json:"limit,omitempty"`
+	// Note says what else is to be known.
+	Note string `json:"note,omitempty"`
+}
+
+// Missed says whether the figure is over its limit.
+func (f Figure) Missed() bool { return f.Limit > 0 && f.Value > f.Limit }
+
+// Try is one measurement of a section's figures.
+type Try struct {
+	Section string   `json:"section"`
+	Number  int      `json:"try"`
+	Load    string   `json:"load"`
+	Figures []Figure `json:"figures"`
+}
+
+// Missed gives the figures that are over their limits.
+func (t Try) Missed() []Figure {
+	var out []Figure
+	for _, f := range t.Figures {
+		if f.Missed() {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// Report is a whole run.
+type Report struct {
+	Environment Environment `json:"environment"`
+	Size        any         `json:"size"`
+	Tries       []Try       `json:"tries"`
+}
+
+// Misses gives, as lines, the limits that were missed in the last try of their section.
+func (r *Report) Misses() []string {
+	last := map[string]Try{}
+	var order []string
+	for _, t := range r.Tries {
+		if _, ok := last[t.Section]; !ok {
+			order = append(order, t.Section)
+		}
+		last[t.Section] = t
+	}
+	var out []string
+	for _, section := range order {
+		for _, f := range last[section].Missed() {
+			out = append(out, fmt.Sprintf("%s: %s: %s, limit %s", section, f.Name, show(f.Value, f.Unit), show(f.Limit, f.Unit)))
+		}
+	}
+	return out
+}
+
+// JSON writes the whole report.
+func (r *Report) JSON(w io.Writer) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(struct {
+		*Report
+		Missed []string `json:"missed"`
+	}{r, r.Misses()})
+}
+
+// Print writes one try as a table.
+func (t Try) Print(w io.Writer) {
+	fmt.Fprintf(w, "\n%s (try %d, load %s)\n", t.Section, t.Number, t.Load)
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	defer tw.Flush()
+	fmt.Fprint(tw, "  \tmedian\tp95\tmax\tlimit\tverdict\tsamples\t\n")
+	for _, f := range t.Figures {
+		limit, verdict := "", ""
+		if f.Limit > 0 {
+			limit, verdict = show(f.Limit, f.Unit), "met"
+		}
+		if f.Missed() {
+			verdict = "MISSED"
+		}
+		samples := ""
+		if f.Samples > 0 {
+			samples = fmt.Sprint(f.Samples)
+		}
+		fmt.Fprintf(tw, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", f.Name, show(f.Value, f.Unit),
+			unless0(f.P95, f.Unit), unless0(f.Max, f.Unit), limit, verdict, samples, f.Note)
+	}
+}
+
+func unless0(v float64, unit string) string {
+	if v == 0 {
+		return ""
+	}
+	return show(v, unit)
+}
+
+// show writes a value with as many digits as mean something.
+func show(v float64, unit string) string {
+	switch unit {
+	case Ratio:
+		return fmt.Sprintf("%.4f", v)
+	case MiB:
+		return fmt.Sprintf("%.1f %s", v, unit)
+	case "":
+		return fmt.Sprintf("%.0f", v)
+	default:
+		return fmt.Sprintf("%.2f %s", v, unit)
+	}
+}
+
+// Units of figures. A figure without a unit is a number of things.
+const (
+	Ratio = "ratio"
+	MiB   = "MiB"
+	Msec  = "ms"
+	Usec  = "us"
+)
