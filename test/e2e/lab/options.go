@@ -62,7 +62,7 @@ func (o Options) Validate() error {
 	case !slices.Contains([]string{"iptables", "nftables"}, o.ProxyMode):
 		return fmt.Errorf("kube-proxy mode %q: want iptables or nftables", o.ProxyMode)
 	case !slices.Contains([]string{"vxlan", "host-gw"}, o.FlannelBackend):
-		return fmt.Errorf("Flannel back end %q: want vxlan or host-gw", o.FlannelBackend)
+		return fmt.Errorf("back end of Flannel %q: want vxlan or host-gw", o.FlannelBackend)
 	}
 	return nil
 }

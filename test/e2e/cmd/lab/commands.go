@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -90,7 +91,8 @@ func up(dirs *lab.Dirs) *cobra.Command {
 
 // usage says how to go on by hand.
 func usage(c *lab.Cluster) string {
-	text := "\nThe cluster is up. To use it:\n"
+	var text strings.Builder
+	text.WriteString("\nThe cluster is up. To use it:\n")
 	for _, line := range [][2]string{
 		{"kubectl get pods -A", "one kubectl command"},
 		{"shell", "a shell in which kubectl works (KUBECONFIG and PATH are set)"},
@@ -98,9 +100,10 @@ func usage(c *lab.Cluster) string {
 		{"status", "what runs, and where its logs are"},
 		{"down", "end the cluster"},
 	} {
-		text += fmt.Sprintf("  %s %-32s %s\n", goRun, line[0], line[1])
+		fmt.Fprintf(&text, "  %s %-32s %s\n", goRun, line[0], line[1])
 	}
-	return text + "Kubeconfig, for processes on the nodes: " + c.Kubeconfig + "\n"
+	fmt.Fprintf(&text, "Kubeconfig, for processes on the nodes: %s\n", c.Kubeconfig)
+	return text.String()
 }
 
 func down(dirs *lab.Dirs) *cobra.Command {
@@ -247,7 +250,7 @@ func attached(k *lab.Command) error {
 	if err := k.Run(); err != nil {
 		var exit *exec.ExitError
 		if errors.As(err, &exit) && exit.ExitCode() > 0 {
-			return commandExit(exit.ExitCode())
+			return exitError(exit.ExitCode())
 		}
 		return fmt.Errorf("%s: %w", filepath.Base(k.Path), err)
 	}

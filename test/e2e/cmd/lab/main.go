@@ -21,7 +21,7 @@ func run() int {
 		return 0
 	}
 	// What was run in the cluster has said itself what is wrong.
-	var exit commandExit
+	var exit exitError
 	if errors.As(err, &exit) {
 		return int(exit)
 	}
@@ -32,7 +32,7 @@ func run() int {
 	return 1
 }
 
-// commandExit is the exit status of a command that was run in the cluster.
-type commandExit int
+// exitError is the exit status of a command that was run in the cluster.
+type exitError int
 
-func (e commandExit) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }

@@ -47,11 +47,12 @@ func run(args []string) error {
 	if err := syscall.Sethostname([]byte(args[1])); err != nil {
 		return fmt.Errorf("set host name: %w", err)
 	}
-	l, err := net.Listen("unix", args[2])
+	ctx := context.Background()
+	l, err := (&net.ListenConfig{}).Listen(ctx, "unix", args[2])
 	if err != nil {
 		return err
 	}
-	return supervisor.NewServer().Serve(context.Background(), l)
+	return supervisor.NewServer().Serve(ctx, l)
 }
 
 // settle waits, takes a cgroup namespace and starts the program anew in it: the namespace belongs to the

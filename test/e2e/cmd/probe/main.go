@@ -9,6 +9,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"net/url"
@@ -39,7 +40,7 @@ func run(ctx context.Context, args []string) error {
 	if len(args) > 0 && args[0] == "try" {
 		return try(ctx, args[1:])
 	}
-	return fmt.Errorf("usage: probe serve [flags], or probe try [flags] tcp://HOST:PORT udp://HOST:PORT")
+	return errors.New("usage: probe serve [flags], or probe try [flags] tcp://HOST:PORT udp://HOST:PORT")
 }
 
 func serve(ctx context.Context, args []string) error {

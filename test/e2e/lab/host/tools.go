@@ -47,6 +47,9 @@ func EnsureTools(ctx context.Context, p *progress.Printer) error {
 	if err := apt(ctx, args...); err != nil {
 		return fmt.Errorf("install %s: %w", list, err)
 	}
+	if missing = missingPackages(func(tool string) bool { return FindTool(tool) != "" }); len(missing) > 0 {
+		return fmt.Errorf("programs of %s are still missing in %s", strings.Join(missing, " "), Path)
+	}
 	return nil
 }
 

@@ -67,7 +67,7 @@ func Start(ctx context.Context, cfg Config, started func(Machine) error) (Machin
 	if err := makeCgroups(filepath.Join(cfg.Cgroup, ownCgroup)); err != nil {
 		return m, fmt.Errorf("machine %s: %w", m.Name, err)
 	}
-	proceed, err := m.startInit(cfg)
+	proceed, err := m.startInit(ctx, cfg)
 	if err != nil {
 		return m, fmt.Errorf("machine %s: %w", m.Name, err)
 	}
@@ -82,7 +82,7 @@ func Start(ctx context.Context, cfg Config, started func(Machine) error) (Machin
 }
 
 // startInit starts the machine's first process, which waits for a line on the returned file.
-func (m *Machine) startInit(cfg Config) (proceed *os.File, err error) {
+func (m *Machine) startInit(ctx context.Context, cfg Config) (proceed *os.File, err error) {
 	log, err := os.OpenFile(filepath.Join(cfg.LogDir, "init.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, err
@@ -94,7 +94,8 @@ func (m *Machine) startInit(cfg Config) (proceed *os.File, err error) {
 	}
 	defer func() { _ = stdin.Close() }()
 	_ = os.Remove(m.socket())
-	cmd := exec.Command(cfg.Init)
+	// The machine outlives what started it.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), cfg.Init)
 	cmd.Args = []string{argv0, cfg.StateDir, m.Name, m.socket()}
 	cmd.Env = []string{"PATH=" + cfg.Path, Marker(cfg.StateDir)}
 	cmd.Dir = "/"

@@ -65,6 +65,7 @@ func start(t *testing.T) (hub, leaf machine.Port, trace residue.Trace) {
 }
 
 func end(t *testing.T, m machine.Machine, trace residue.Trace) {
+	t.Helper()
 	// The test's own context has ended by now.
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -88,7 +89,7 @@ func output(t *testing.T, m machine.Machine, script string) string {
 	return strings.TrimSpace(out.String())
 }
 
-func TestMachinesReachEachOther(t *testing.T) {
+func TestKernelMachinesReachEachOther(t *testing.T) {
 	hub, leaf, _ := start(t)
 	var l net.Listener
 	err := hub.Machine.Do(func() (err error) {
@@ -127,7 +128,7 @@ func TestMachinesReachEachOther(t *testing.T) {
 	}
 }
 
-func TestMachineHasItsOwnView(t *testing.T) {
+func TestKernelMachineHasItsOwnView(t *testing.T) {
 	_, leaf, trace := start(t)
 	for script, want := range map[string]string{
 		"hostname":                           "leaf",
@@ -157,7 +158,7 @@ func TestMachineHasItsOwnView(t *testing.T) {
 	}
 }
 
-func TestKillLeavesNothing(t *testing.T) {
+func TestKernelKillLeavesNothing(t *testing.T) {
 	hub, leaf, trace := start(t)
 	// A process that ignores all signals, one beside the machine, and a cgroup as a pod has.
 	stubborn := exec.Command("/bin/sh", "-c", "trap '' TERM INT HUP; sleep 1000 & wait")
@@ -193,7 +194,7 @@ func TestKillLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestFindNeedsNoNotes(t *testing.T) {
+func TestKernelFindNeedsNoNotes(t *testing.T) {
 	hub, leaf, trace := start(t)
 	got, err := machine.Find(trace.StateDir)
 	if err != nil || len(got) != 2 {

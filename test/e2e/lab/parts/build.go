@@ -72,7 +72,7 @@ func (b Builder) ensure(ctx context.Context, r Recipe, title string) (string, er
 	if _, err := os.Stat(dir); err == nil {
 		return dir, nil
 	}
-	b.Progress.Step("building %s: %d programs", title, len(r.Part.Programs))
+	b.Progress.Step("building %s: %s", title, strings.Join(r.Part.names(), ", "))
 	start := time.Now()
 	// The executables are built beside their place and moved there as a whole: what is there is complete.
 	tmp, err := os.MkdirTemp(b.Cache, r.Part.Name+".build-")
@@ -167,7 +167,7 @@ func (b Builder) beat(done <-chan struct{}, title string, compiled, downloaded *
 		case <-done:
 			return
 		case <-tick.C:
-			b.Progress.Step("  %s: %d modules downloaded, %d packages compiled", title, downloaded.Load(), compiled.Load())
+			b.Progress.Step("  %s: %d modules downloaded, %d packages compiled so far", title, downloaded.Load(), compiled.Load())
 		}
 	}
 }

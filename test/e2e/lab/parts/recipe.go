@@ -92,6 +92,15 @@ func (r Recipe) args(out, modfile string) []string {
 	return args
 }
 
+// names lists the programs' names.
+func (p Part) names() []string {
+	var all []string
+	for _, prog := range p.Programs {
+		all = append(all, prog.Name)
+	}
+	return all
+}
+
 // packages lists the import paths to build, in order.
 func (r Recipe) packages() []string {
 	var all []string
