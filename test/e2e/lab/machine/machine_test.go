@@ -32,6 +32,7 @@ func start(t *testing.T) (hub, leaf machine.Port, trace residue.Trace) {
 	}
 	state := t.TempDir()
 	trace = residue.Trace{StateDir: state, Cgroup: fmt.Sprintf("/netpol-lab-test-%d", os.Getpid())}
+	t.Cleanup(func() { removeCgroups(t, trace) })
 	program := filepath.Join(t.TempDir(), "machine-init")
 	build := exec.Command("go", "build", "-o", program, "github.com/netpol-agent/netpol-agent/test/e2e/cmd/machine-init")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -48,7 +49,7 @@ func start(t *testing.T) (hub, leaf machine.Port, trace residue.Trace) {
 			Cgroup:   trace.Cgroup + "/" + name,
 			Path:     host.Path,
 		}, func(m machine.Machine) error {
-			t.Cleanup(func() { end(t, m, trace) })
+			t.Cleanup(func() { end(t, m) })
 			return nil
 		})
 		if err != nil {
@@ -64,7 +65,7 @@ func start(t *testing.T) (hub, leaf machine.Port, trace residue.Trace) {
 	return ports[0], ports[1], trace
 }
 
-func end(t *testing.T, m machine.Machine, trace residue.Trace) {
+func end(t *testing.T, m machine.Machine) {
 	t.Helper()
 	// The test's own context has ended by now.
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -72,7 +73,18 @@ func end(t *testing.T, m machine.Machine, trace residue.Trace) {
 	if err := m.Kill(ctx); err != nil {
 		t.Error(err)
 	}
-	_ = trace.RemoveCgroups()
+}
+
+// removeCgroups removes what the machines had. The kernel takes a moment to empty what died.
+func removeCgroups(t *testing.T, trace residue.Trace) {
+	t.Helper()
+	var err error
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if err = trace.RemoveCgroups(); err == nil {
+			return
+		}
+	}
+	t.Error(err)
 }
 
 func output(t *testing.T, m machine.Machine, script string) string {
@@ -184,7 +196,7 @@ func TestKernelKillLeavesNothing(t *testing.T) {
 	}
 	left := []string{"not looked yet"}
 	for deadline := time.Now().Add(5 * time.Second); len(left) > 0 && time.Now().Before(deadline); {
-		_ = trace.RemoveCgroups()
+		removeCgroups(t, trace)
 		if left, err = trace.Find(); err != nil {
 			t.Fatal(err)
 		}
