@@ -61,11 +61,24 @@ func (n namespace) blackHole(tb testing.TB) {
 type sender struct {
 	fds   map[ruleset.Family]int
 	count uint16
+	// seen holds the ends of packets that have neither ports nor an identifier.
+	seen map[[2]netip.Addr]bool
+}
+
+// fresh replaces the protocol of a packet that conntrack would take for the reply to an earlier one.
+func (s *sender) fresh(p ruleset.Packet) ruleset.Packet {
+	if p.Protocol == unix.IPPROTO_GRE && s.seen[[2]netip.Addr{p.Dst, p.Src}] {
+		p.Protocol = unix.IPPROTO_TCP
+	}
+	if p.Protocol == unix.IPPROTO_GRE {
+		s.seen[[2]netip.Addr{p.Src, p.Dst}] = true
+	}
+	return p
 }
 
 func (n namespace) sender(tb testing.TB) *sender {
 	tb.Helper()
-	s := &sender{fds: map[ruleset.Family]int{}}
+	s := &sender{fds: map[ruleset.Family]int{}, seen: map[[2]netip.Addr]bool{}}
 	n.run(tb, func() error {
 		four, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
 		if err != nil {
@@ -103,16 +116,17 @@ func (s *sender) send(p ruleset.Packet) (bool, error) {
 	return false, fmt.Errorf("send %+v: %w", p, err)
 }
 
-// transportHeader gives a transport header. The source port differs from packet to packet, so that conntrack sees no
-// connection.
+// transportHeader gives a transport header. The source port, or the identifier of ICMP, differs from packet to
+// packet, so that conntrack sees no connection.
 func transportHeader(p ruleset.Packet, n uint16) []byte {
 	b := make([]byte, 24)
 	switch p.Protocol {
 	case unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_SCTP:
 		binary.BigEndian.PutUint16(b, 1024+n%60000)
 		binary.BigEndian.PutUint16(b[2:], p.DstPort)
-	case unix.IPPROTO_ICMPV6:
+	case unix.IPPROTO_ICMP, unix.IPPROTO_ICMPV6:
 		b[0] = p.ICMPType
+		binary.BigEndian.PutUint16(b[4:], n)
 	}
 	switch p.Protocol {
 	case unix.IPPROTO_TCP:
@@ -162,7 +176,7 @@ func TestKernelAgreesWithTrace(t *testing.T) {
 		mustCommit(rt, c, load(table, rs))
 		defer mustCommit(rt, c, &ruleset.Tx{Ops: []ruleset.Op{ruleset.DelTable{Table: table}}})
 		for range 40 {
-			p := drawPacket(rt, rs)
+			p := out.fresh(drawPacket(rt, rs))
 			want, steps := rs.Trace(ruleset.Output, p)
 			got, err := out.send(p)
 			if err != nil {
