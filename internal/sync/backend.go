@@ -5,38 +5,23 @@ import (
 	"runtime/debug"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
+	"github.com/netpol-agent/netpol-agent/internal/render"
 )
 
 // Backend brings a rule program into the kernel. The engine calls it from one goroutine.
 type Backend interface {
 	// Sync compares what the kernel has with the program and makes it equal, at start and now and then.
-	Sync(p *program.Program) (Stats, error)
+	Sync(p *program.Program) (render.Stats, error)
 	// Apply writes what d names in one transaction. After an error the kernel is as it was, and the next
 	// Apply or Sync makes up for it.
-	Apply(p *program.Program, d *program.Delta) (Stats, error)
+	Apply(p *program.Program, d *program.Delta) (render.Stats, error)
 	// Drifted says, cheaply, whether anybody else changed the kernel's rules since our last commit. It may
 	// say yes for changes that are not in our table.
 	Drifted() (bool, error)
 	// Counts says how many objects are installed, by family ("ipv4", "ipv6", "inet").
-	Counts() map[string]Counts
-}
-
-// Stats says what one call of a Backend wrote.
-type Stats struct {
-	// Ops is the number of kernel objects that were written or deleted; 0 means that nothing was to do.
-	Ops int
-	// Elements is how many of them are set or map elements.
-	Elements int
-	// Full says that everything was written anew.
-	Full bool
-}
-
-// Counts says how many objects of one family are installed.
-type Counts struct {
-	Rules    int `json:"rules"`
-	Chains   int `json:"chains"`
-	Sets     int `json:"sets"`
-	Elements int `json:"elements"`
+	Counts() map[string]render.Counts
+	// Table says where in the kernel an operator finds the rules.
+	Table() string
 }
 
 // guard turns a panic of f into an error that holds the stack: a defect in the renderer must not take the

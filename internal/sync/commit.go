@@ -5,12 +5,13 @@ import (
 	"time"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
+	"github.com/netpol-agent/netpol-agent/internal/render"
 )
 
 // apply writes the pending changes in one transaction.
 func (e *Engine) apply() {
 	start := time.Now()
-	var stats Stats
+	var stats render.Stats
 	err := guard(func() (err error) {
 		stats, err = e.cfg.Backend.Apply(e.model.compiler.Program(), e.delta)
 		return err
@@ -28,7 +29,7 @@ func (e *Engine) apply() {
 func (e *Engine) fullSync() {
 	start := time.Now()
 	why, foreign := e.resync, e.onlyForeignChanges()
-	var stats Stats
+	var stats render.Stats
 	err := guard(func() (err error) {
 		stats, err = e.cfg.Backend.Sync(e.model.compiler.Program())
 		return err
@@ -44,17 +45,20 @@ func (e *Engine) fullSync() {
 		e.log.Info("enforcing", "ops", stats.Ops, "elements", stats.Elements, "adopted", !stats.Full, "took", took)
 		// The initial list says nothing about the delay of an event.
 		e.events = nil
-	case foreign && stats.Ops > 0:
+	case foreign && wrote(stats):
 		e.metrics.Resyncs.WithLabelValues(resyncRepaired).Inc()
 		e.log.Warn("kernel differed from the program and was repaired", "ops", stats.Ops, "reason", why, "took", took)
 	default:
 		e.metrics.Resyncs.WithLabelValues(resyncClean).Inc()
 		e.log.Debug("compared", "ops", stats.Ops, "reason", why, "took", took)
 	}
-	all := !e.written || why == reasonReplaced || stats.Full || (foreign && stats.Ops > 0)
+	all := !e.written || why == reasonReplaced || stats.Full || (foreign && wrote(stats))
 	e.written, e.resync = true, ""
 	e.committed(start, Change{Delta: e.delta, All: all})
 }
+
+// wrote says whether the kernel lacked anything.
+func wrote(s render.Stats) bool { return s.Full || s.Ops+s.Elements > 0 }
 
 // onlyForeignChanges says whether any difference that a comparison finds now must be somebody else's doing.
 func (e *Engine) onlyForeignChanges() bool {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler"
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
+	"github.com/netpol-agent/netpol-agent/internal/render"
 )
 
 const testNode = "node-1"
@@ -46,7 +47,7 @@ type fakeBackend struct {
 	panics  bool
 }
 
-func (f *fakeBackend) record(op string, p *program.Program, delta int) (Stats, error) {
+func (f *fakeBackend) record(op string, p *program.Program, delta int) (render.Stats, error) {
 	f.mu.Lock()
 	n := len(f.calls)
 	c := call{op: op, at: time.Now(), locals: map[netip.Addr]bool{}, delta: delta}
@@ -63,12 +64,12 @@ func (f *fakeBackend) record(op string, p *program.Program, delta int) (Stats, e
 		panic("renderer is broken")
 	}
 	time.Sleep(takes)
-	return Stats{Ops: ops}, c.err
+	return render.Stats{Ops: ops}, c.err
 }
 
-func (f *fakeBackend) Sync(p *program.Program) (Stats, error) { return f.record("sync", p, 0) }
+func (f *fakeBackend) Sync(p *program.Program) (render.Stats, error) { return f.record("sync", p, 0) }
 
-func (f *fakeBackend) Apply(p *program.Program, d *program.Delta) (Stats, error) {
+func (f *fakeBackend) Apply(p *program.Program, d *program.Delta) (render.Stats, error) {
 	return f.record("apply", p, len(d.Locals))
 }
 
@@ -78,9 +79,11 @@ func (f *fakeBackend) Drifted() (bool, error) {
 	return f.drifted, nil
 }
 
-func (f *fakeBackend) Counts() map[string]Counts {
-	return map[string]Counts{"ipv4": {Rules: 3, Chains: 2, Sets: 1, Elements: 7}}
+func (f *fakeBackend) Counts() map[string]render.Counts {
+	return map[string]render.Counts{"ipv4": {Rules: 3, Chains: 2, Sets: 1, Elements: 7}}
 }
+
+func (f *fakeBackend) Table() string { return "fake" }
 
 func (f *fakeBackend) seen() []call {
 	f.mu.Lock()

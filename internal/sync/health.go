@@ -91,6 +91,7 @@ func (h *Health) Draining() { h.with(func() { h.draining = true }) }
 
 // Contact says how a request to the API server ended. What names the kind of request ("watch pods"); each
 // kind counts for itself, because a watch that may not be opened leaves stale state although others go on.
+// It says whether that is news.
 func (h *Health) Contact(what string, err error) (changed bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -173,4 +174,16 @@ func (h *Health) unreachable() []string {
 		}
 	}
 	return out
+}
+
+// Reachable says whether the last request of every kind succeeded, and there was one.
+func (h *Health) Reachable() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range h.api {
+		if !c.bad.IsZero() {
+			return false
+		}
+	}
+	return len(h.api) > 0
 }

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler"
+	"github.com/netpol-agent/netpol-agent/internal/render"
 )
 
 // gaugesEvery bounds how often the gauges that walk over all local pods and policies are brought up to date,
@@ -111,7 +112,7 @@ func (e *Engine) policyStatuses() []PolicyStatus {
 }
 
 // installed asks the backend for its counts; one that fails over it has none.
-func (e *Engine) installed() (out map[string]Counts) {
+func (e *Engine) installed() (out map[string]render.Counts) {
 	if err := guard(func() error { out = maps.Clone(e.cfg.Backend.Counts()); return nil }); err != nil {
 		e.log.Error("counting what is installed failed", "error", err)
 	}

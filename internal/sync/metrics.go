@@ -6,6 +6,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/netpol-agent/netpol-agent/internal/render"
 )
 
 // Metrics are the agent's metrics, in a registry of their own.
@@ -129,7 +131,7 @@ func (m *Metrics) committed(start time.Time, events []time.Time) {
 }
 
 // installed notes what the backend has in the kernel.
-func (m *Metrics) installed(byFamily map[string]Counts) {
+func (m *Metrics) installed(byFamily map[string]render.Counts) {
 	for family, c := range byFamily {
 		m.Rules.WithLabelValues(family).Set(float64(c.Rules))
 		m.Chains.WithLabelValues(family).Set(float64(c.Chains))

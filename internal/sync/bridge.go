@@ -1,0 +1,156 @@
+package sync
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/vishvananda/netlink"
+)
+
+// Packets between two pods on one bridge are switched, not routed. They meet the rules only while
+// br_netfilter hands them up, and that is a setting of the network namespace which anybody may switch off.
+
+// bridgeCheck says whether the packets of this node's pods reach the rules. Not for concurrent use.
+type bridgeCheck struct {
+	// onBridge says whether an address is reached through a bridge of this network namespace.
+	onBridge func(netip.Addr) (bool, error)
+	settings sysctls
+	log      *slog.Logger
+	// known remembers what onBridge said.
+	known map[netip.Addr]bool
+}
+
+// sysctls reads and writes kernel settings by their path below /proc/sys.
+type sysctls interface {
+	read(path string) (string, error)
+	write(path, value string) error
+}
+
+func newBridgeCheck(log *slog.Logger) *bridgeCheck {
+	return &bridgeCheck{onBridge: routedToBridge, settings: procSys{}, log: log, known: map[netip.Addr]bool{}}
+}
+
+// forget makes the next check ask the kernel for every address again.
+func (b *bridgeCheck) forget() { clear(b.known) }
+
+// check looks at the pods' addresses. It switches on what is off, if it may; the error says what is missing.
+func (b *bridgeCheck) check(addrs []netip.Addr) error {
+	var v4, v6 bool
+	known := make(map[netip.Addr]bool, len(addrs))
+	for _, a := range addrs {
+		on, ok := b.known[a]
+		if !ok {
+			var err error
+			if on, err = b.onBridge(a); err != nil {
+				// The pod's interface is not there yet, or no more. Ask again next time.
+				continue
+			}
+		}
+		known[a] = on
+		v4, v6 = v4 || on && a.Is4(), v6 || on && a.Is6()
+	}
+	b.known = known
+	var errs []error
+	if v4 {
+		errs = append(errs, b.require("net/bridge/bridge-nf-call-iptables"))
+	}
+	if v6 {
+		errs = append(errs, b.require("net/bridge/bridge-nf-call-ip6tables"))
+	}
+	return errors.Join(errs...)
+}
+
+func (b *bridgeCheck) require(path string) error {
+	const effect = "traffic between pods of this node on one bridge passes unjudged"
+	value, err := b.settings.read(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("br_netfilter is not loaded, so %s: run modprobe br_netfilter on the node", effect)
+	case err != nil:
+		return fmt.Errorf("cannot read %s, perhaps %s: %w", path, effect, err)
+	case value == "1":
+		return nil
+	}
+	if err := b.settings.write(path, "1"); err != nil {
+		return fmt.Errorf("%s is %s, so %s: set it to 1 on the node, or let the agent write /proc/sys: %w",
+			path, value, effect, err)
+	}
+	b.log.Info("switched on, so that bridged packets reach the rules", "setting", path, "was", value)
+	return nil
+}
+
+// procSys is the running kernel's /proc/sys, as the calling thread's network namespace sees it.
+type procSys struct{}
+
+func (procSys) read(path string) (string, error) {
+	b, err := os.ReadFile("/proc/sys/" + path)
+	return string(bytes.TrimSpace(b)), err
+}
+
+func (procSys) write(path, value string) error {
+	f, err := os.OpenFile("/proc/sys/"+path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(value)
+	return errors.Join(err, f.Close())
+}
+
+// routedToBridge says whether the route to an address leads to a bridge or to a port of one.
+func routedToBridge(a netip.Addr) (bool, error) {
+	routes, err := netlink.RouteGet(a.AsSlice())
+	if err != nil {
+		return false, fmt.Errorf("route to %s: %w", a, err)
+	}
+	if len(routes) == 0 {
+		return false, fmt.Errorf("no route to %s", a)
+	}
+	link, err := netlink.LinkByIndex(routes[0].LinkIndex)
+	if err != nil {
+		return false, fmt.Errorf("interface of %s: %w", a, err)
+	}
+	if link.Type() == "bridge" {
+		return true, nil
+	}
+	master := link.Attrs().MasterIndex
+	if master == 0 {
+		return false, nil
+	}
+	upper, err := netlink.LinkByIndex(master)
+	if err != nil {
+		return false, fmt.Errorf("interface above that of %s: %w", a, err)
+	}
+	return upper.Type() == "bridge", nil
+}
+
+// bridgeMonitor repeats the check when local pods change and from time to time.
+type bridgeMonitor struct {
+	check  *bridgeCheck
+	every  time.Duration
+	addrs  *mailbox[[]netip.Addr]
+	result func(error)
+}
+
+func (m *bridgeMonitor) run(ctx context.Context) {
+	tick := time.NewTicker(m.every)
+	defer tick.Stop()
+	var addrs []netip.Addr
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.addrs.wake:
+			addrs = m.addrs.take()
+		case <-tick.C:
+			m.check.forget()
+		}
+		m.result(m.check.check(addrs))
+	}
+}

@@ -1,0 +1,288 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+)
+
+func TestMain(m *testing.M) {
+	LogClients(quiet())
+	os.Exit(m.Run())
+}
+
+var socketNumber atomic.Int32
+
+// testConfig gives a configuration with ports and a socket that nobody else has.
+func testConfig(t *testing.T, api *rest.Config, b *fakeBackend) Config {
+	t.Helper()
+	return Config{
+		Version: "test", Node: testNode, REST: api, BackendName: "fake", BackendReason: "a test",
+		OpenBackend: func() (Backend, error) { return b, nil },
+		HealthAddr:  freePort(t), MetricsAddr: freePort(t),
+		StatusSocket: fmt.Sprintf("@netpol-agent-test-%d-%d", os.Getpid(), socketNumber.Add(1)),
+		Log:          quiet(), silentFor: time.Second,
+	}
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+// running is an agent that runs until the test ends.
+type running struct {
+	cfg    Config
+	cancel func()
+	ended  chan error
+}
+
+func start(t *testing.T, cfg Config) *running {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	r := &running{cfg: cfg, cancel: cancel, ended: make(chan error, 1)}
+	go func() { r.ended <- Run(ctx, cfg) }()
+	t.Cleanup(func() { r.stop(t) })
+	return r
+}
+
+// stop ends the agent as SIGTERM does.
+func (r *running) stop(t *testing.T) {
+	t.Helper()
+	r.cancel()
+	select {
+	case err := <-r.ended:
+		if err != nil {
+			t.Errorf("ended with %v", err)
+		}
+		r.ended <- nil
+	case <-time.After(20 * time.Second):
+		t.Error("does not end")
+	}
+}
+
+func get(t *testing.T, addr, path string) (int, string) {
+	t.Helper()
+	resp, err := http.Get("http://" + addr + path)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(body)
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func (r *running) ready(t *testing.T) bool {
+	t.Helper()
+	code, _ := get(t, r.cfg.HealthAddr, "/readyz")
+	return code == http.StatusOK
+}
+
+func oneLine(t *testing.T, err error, words ...string) {
+	t.Helper()
+	if err == nil {
+		t.Fatal("no error")
+	}
+	if strings.ContainsAny(err.Error(), "\n\r") {
+		t.Errorf("more than one line: %q", err)
+	}
+	for _, w := range words {
+		if !strings.Contains(err.Error(), w) {
+			t.Errorf("%q does not say %q", err, w)
+		}
+	}
+}
+
+// local gives a pod of the agent's node, with an address that no machine has.
+func local(name, ip string) *corev1.Pod { return pod(name, testNode, ip, nil) }
+
+func TestRunWithoutNodeName(t *testing.T) {
+	cfg := testConfig(t, &rest.Config{}, &fakeBackend{})
+	cfg.Node = ""
+	oneLine(t, Run(t.Context(), cfg), "node name unknown", "--node-name", "NODE_NAME")
+}
+
+func TestRunWithUnknownNode(t *testing.T) {
+	b := &fakeBackend{}
+	api := newFakeAPI(t, "another-node")
+	oneLine(t, Run(t.Context(), testConfig(t, api.config(), b)), `node "node-1" does not exist`, "--node-name", "NODE_NAME")
+	if len(b.seen()) != 0 {
+		t.Error("the kernel was touched")
+	}
+}
+
+func TestRunWithAPortInUse(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	for flag, set := range map[string]func(*Config){
+		"--health-addr":  func(c *Config) { c.HealthAddr = l.Addr().String() },
+		"--metrics-addr": func(c *Config) { c.MetricsAddr = l.Addr().String() },
+	} {
+		cfg := testConfig(t, newFakeAPI(t, testNode).config(), &fakeBackend{})
+		set(&cfg)
+		cfg.OpenBackend = func() (Backend, error) {
+			t.Error("the backend was opened")
+			return &fakeBackend{}, nil
+		}
+		oneLine(t, Run(t.Context(), cfg), "in use", l.Addr().String(), flag)
+	}
+}
+
+func TestRunTwiceOnOneNode(t *testing.T) {
+	first := start(t, testConfig(t, newFakeAPI(t, testNode).config(), &fakeBackend{}))
+	eventually(t, "the first agent is ready", func() bool { return first.ready(t) })
+	second := testConfig(t, first.cfg.REST, &fakeBackend{})
+	second.StatusSocket = first.cfg.StatusSocket
+	oneLine(t, Run(t.Context(), second), "another agent", "--status-socket")
+}
+
+func TestRunWithoutTheRightToChangeRules(t *testing.T) {
+	cfg := testConfig(t, newFakeAPI(t, testNode).config(), &fakeBackend{})
+	cfg.OpenBackend = func() (Backend, error) { return nil, errors.New("needs CAP_NET_ADMIN") }
+	oneLine(t, Run(t.Context(), cfg), "CAP_NET_ADMIN")
+}
+
+func TestRunWithoutAPIServer(t *testing.T) {
+	b := &fakeBackend{}
+	api := newFakeAPI(t, testNode)
+	api.setDown(true)
+	r := start(t, testConfig(t, api.config(), b))
+	eventually(t, "readiness names the API server", func() bool {
+		code, body := get(t, r.cfg.HealthAddr, "/readyz")
+		return code == http.StatusServiceUnavailable && strings.Contains(body, "API server")
+	})
+	if code, body := get(t, r.cfg.HealthAddr, "/healthz"); code != http.StatusOK {
+		t.Errorf("not alive: %s", body)
+	}
+	if len(b.seen()) != 0 {
+		t.Error("the kernel was touched")
+	}
+	api.setDown(false)
+	eventually(t, "ready when the API server is there", func() bool { return r.ready(t) })
+	r.stop(t)
+}
+
+func TestRunWithoutTheRightToListPods(t *testing.T) {
+	b := &fakeBackend{}
+	api := newFakeAPI(t, testNode)
+	api.refuse["pods"] = true
+	r := start(t, testConfig(t, api.config(), b))
+	eventually(t, "readiness names what fails", func() bool {
+		_, body := get(t, r.cfg.HealthAddr, "/readyz")
+		return strings.Contains(body, "pods") && strings.Contains(body, "403")
+	})
+	if len(b.seen()) != 0 {
+		t.Error("the kernel was touched before all caches were in sync")
+	}
+}
+
+func TestRunEnforcesAndTellsAboutIt(t *testing.T) {
+	b := &fakeBackend{}
+	api := newFakeAPI(t, testNode)
+	api.apply(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
+	api.apply(local("a", "198.51.100.1"))
+	api.apply(badBlock("half"))
+	r := start(t, testConfig(t, api.config(), b))
+	eventually(t, "ready", func() bool { return r.ready(t) })
+	calls := b.seen()
+	if calls[0].op != "sync" || !calls[0].locals[addr("198.51.100.1")] {
+		t.Errorf("first write %+v", calls[0])
+	}
+
+	api.apply(local("b", "198.51.100.2"))
+	eventually(t, "the new pod is isolated", func() bool { c := b.seen(); return c[len(c)-1].locals[addr("198.51.100.2")] })
+	eventually(t, "the diagnostic is an Event", func() bool {
+		api.mu.Lock()
+		defer api.mu.Unlock()
+		for _, ev := range api.events {
+			if ev.InvolvedObject.Name == "half" && ev.Reason == reasonNotUnderstood && strings.Contains(ev.Message, "ipBlock") {
+				return true
+			}
+		}
+		return false
+	})
+	api.remove(badBlock("half"))
+	eventually(t, "the pods are open again", func() bool { c := b.seen(); return !c[len(c)-1].locals[addr("198.51.100.2")] })
+	api.apply(denyAll("deny"))
+	eventually(t, "isolated again", func() bool { c := b.seen(); return c[len(c)-1].locals[addr("198.51.100.1")] })
+
+	status, err := FetchStatus(t.Context(), r.cfg.StatusSocket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !status.Ready || status.Node != testNode || status.Backend != "fake" || status.Table != "fake" || status.Pending != 0 ||
+		len(status.Pods) != 2 || status.Pods[0].Name != "default/a" || status.Pods[0].Isolation != isolationIn ||
+		len(status.Pods[0].Ingress) != 1 || status.Pods[0].Ingress[0] != "default/deny" ||
+		len(status.Policies) != 1 || status.Policies[0].State != stateEnforced || status.Objects[objPods] != 2 {
+		t.Errorf("status %+v", status)
+	}
+	_, metrics := get(t, r.cfg.MetricsAddr, "/metrics")
+	for _, want := range []string{
+		`netpol_agent_rules{family="ipv4"} 3`, `netpol_agent_apply_total{result="ok"}`,
+		`netpol_agent_event_to_kernel_seconds_bucket{le="0.001"}`, "netpol_agent_api_server_reachable 1",
+		"netpol_agent_bridge_netfilter_ok 1", `netpol_agent_build_info{goversion="`, "go_goroutines", "process_resident_memory_bytes",
+	} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("/metrics lacks %s", want)
+		}
+	}
+}
+
+func TestRunKeepsEnforcingWhileTheAPIServerIsAway(t *testing.T) {
+	b := &fakeBackend{}
+	api := newFakeAPI(t, testNode)
+	api.apply(denyAll("deny"))
+	api.apply(local("a", "198.51.100.1"))
+	r := start(t, testConfig(t, api.config(), b))
+	eventually(t, "ready", func() bool { return r.ready(t) })
+	api.setDown(true)
+	eventually(t, "not ready", func() bool { return !r.ready(t) })
+	if last := b.seen()[len(b.seen())-1]; !last.locals[addr("198.51.100.1")] {
+		t.Error("opened")
+	}
+	if code, body := get(t, r.cfg.HealthAddr, "/healthz"); code != http.StatusOK {
+		t.Errorf("not alive: %s", body)
+	}
+	api.apply(local("b", "198.51.100.2"))
+	api.setDown(false)
+	eventually(t, "ready again", func() bool { return r.ready(t) })
+	eventually(t, "what changed meanwhile is enforced", func() bool { c := b.seen(); return c[len(c)-1].locals[addr("198.51.100.2")] })
+}
+
+func TestStatusWithoutAgent(t *testing.T) {
+	_, err := FetchStatus(t.Context(), "@netpol-agent-test-nobody")
+	oneLine(t, err, "no agent answers", "@netpol-agent-test-nobody")
+}
