@@ -1,42 +1,49 @@
 package golden
 
 import (
-	"os"
+	"fmt"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
-	"github.com/vishvananda/netns"
-
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/kernel"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
+	"github.com/netpol-agent/netpol-agent/test/testns"
 )
 
-// TestKernelTakesEveryGolden loads each case into a network namespace of its own, once through our netlink
-// edge, which must read back exactly what it wrote, and once as text through the nft tool, after which our
-// edge must read the very same rules: so the text that a person reviews is what the kernel enforces.
+// TestKernelTakesEveryGolden loads each case twice, each time into a network namespace of its own: through our
+// netlink edge, which must read back exactly what it wrote, and as text through the nft tool. The tool must
+// then list both the same: so the text that a person reviews is what the kernel enforces.
 func TestKernelTakesEveryGolden(t *testing.T) {
 	for _, path := range cases(t) {
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
 			a := read(t, path)
 			want, _ := render(t, file(a, policyFile), file(a, extraFile))
-			conn := inNamespace(t, nil)
-			load := &ruleset.Tx{Ops: []ruleset.Op{ruleset.AddTable{Table: table}}}
-			body, _ := ruleset.Diff(table, ruleset.New(), want, nil)
-			load.Add(body.Ops...)
-			if err := conn.Commit(load); err != nil {
-				t.Fatal(err)
+			ours, theirs := testns.New(t), testns.New(t)
+			load(t, ours, want)
+			runNFT(t, theirs, file(a, rulesFile), "-f", "-")
+			if d := lineDifference(list(t, ours), list(t, theirs)); d != "" {
+				t.Errorf("nft lists what we wrote (-) otherwise than what it read from the text (+):\n%s", d)
 			}
-			same(t, conn, want)
-			same(t, inNamespace(t, func() error { return nftLoad(file(a, rulesFile)) }), want)
 		})
 	}
 }
 
-func same(t *testing.T, conn *kernel.Conn, want *ruleset.Ruleset) {
+// load writes a ruleset through netlink and expects to read it back.
+func load(t *testing.T, ns *testns.NS, want *ruleset.Ruleset) {
 	t.Helper()
+	conn, err := kernel.Open(kernel.WithNetNS(ns.FD()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	tx := &ruleset.Tx{Ops: []ruleset.Op{ruleset.AddTable{Table: table}}}
+	body, _ := ruleset.Diff(table, ruleset.New(), want, nil)
+	tx.Add(body.Ops...)
+	if err := conn.Commit(tx); err != nil {
+		t.Fatal(err)
+	}
 	got, there, err := conn.Read(table)
 	if err != nil || !there {
 		t.Fatalf("read back: there %v, %v", there, err)
@@ -46,59 +53,45 @@ func same(t *testing.T, conn *kernel.Conn, want *ruleset.Ruleset) {
 	}
 }
 
-// inNamespace makes a network namespace, calls f inside it and gives a connection to its nf_tables.
-func inNamespace(t *testing.T, f func() error) *kernel.Conn {
+func list(t *testing.T, ns *testns.NS) string {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("needs root")
-		}
-		t.Skip("needs root to make a network namespace")
-	}
-	type result struct {
-		conn *kernel.Conn
-		err  error
-	}
-	done := make(chan result)
-	go func() {
-		// The thread ends with the goroutine, and the namespace with the connection.
-		runtime.LockOSThread()
-		ns, err := netns.New()
-		if err != nil {
-			done <- result{err: err}
-			return
-		}
-		defer func() { _ = ns.Close() }()
-		if f != nil {
-			if err := f(); err != nil {
-				done <- result{err: err}
-				return
-			}
-		}
-		conn, err := kernel.Open(kernel.WithNetNS(int(ns)))
-		done <- result{conn, err}
-	}()
-	r := <-done
-	if r.err != nil {
-		t.Fatal(r.err)
-	}
-	t.Cleanup(func() { _ = r.conn.Close() })
-	return r.conn
+	return runNFT(t, ns, "", "-nn", "list", "table", "inet", table)
 }
 
-func nftLoad(text string) error {
-	cmd := exec.Command("nft", "-f", "-")
-	cmd.Stdin = strings.NewReader(text)
-	out, err := cmd.CombinedOutput()
+// lineDifference compares two lists regardless of the order of objects and elements, which the kernel does not
+// keep.
+func lineDifference(a, b string) string {
+	count := map[string]int{}
+	for sign, text := range map[int]string{-1: a, 1: b} {
+		text = strings.NewReplacer("elements = {", "\n", ",", "\n", " }", "\n").Replace(text)
+		for line := range strings.SplitSeq(text, "\n") {
+			count[strings.TrimSpace(line)] += sign
+		}
+	}
+	var out strings.Builder
+	for line, n := range count {
+		if n != 0 {
+			fmt.Fprintf(&out, "%+d %s\n", n, line)
+		}
+	}
+	return out.String()
+}
+
+// runNFT runs the nft tool inside a namespace and gives its output.
+func runNFT(t *testing.T, ns *testns.NS, stdin string, args ...string) string {
+	t.Helper()
+	var out []byte
+	err := ns.Run(func() error {
+		cmd := exec.Command("nft", args...)
+		cmd.Stdin = strings.NewReader(stdin)
+		var err error
+		if out, err = cmd.CombinedOutput(); err != nil {
+			err = fmt.Errorf("nft %v: %w: %s", args, err, out)
+		}
+		return err
+	})
 	if err != nil {
-		return &nftError{string(out), err}
+		t.Fatal(err)
 	}
-	return nil
+	return string(out)
 }
-
-type nftError struct {
-	output string
-	err    error
-}
-
-func (e *nftError) Error() string { return "nft: " + e.err.Error() + ": " + e.output }
