@@ -79,6 +79,7 @@ func complete(p *corev1.Pod) {
 	no, soon := false, int64(0)
 	p.Spec.AutomountServiceAccountToken = &no
 	p.Spec.TerminationGracePeriodSeconds = &soon
+	p.Spec.DNSPolicy = corev1.DNSDefault // the cluster has no DNS
 	args := []string{"serve", "-name", p.Namespace + "/" + p.Name}
 	for proto, flag := range map[string]string{probe.TCP: "-tcp", probe.UDP: "-udp"} {
 		var list []string
