@@ -100,7 +100,7 @@ func (r *Renderer) Apply(p *program.Program, d *program.Delta) (render.Stats, er
 func (r *Renderer) commitPending() (render.Stats, error) {
 	change, sweep := ruleset.Diff(r.table, r.model.Tables[r.table], r.layout.Ruleset(), r.pending)
 	stats := count(change, sweep)
-	if err := r.commit(change); err != nil {
+	if err := r.commitChange(change); err != nil {
 		return render.Stats{}, fmt.Errorf("table %s: %w", r.table, err)
 	}
 	if err := r.commit(sweep); err != nil {
@@ -109,6 +109,15 @@ func (r *Renderer) commitPending() (render.Stats, error) {
 	r.pending = ruleset.NewDirty()
 	r.noteGeneration()
 	return stats, nil
+}
+
+// commitChange commits a difference: what is new in it first, where no packet can meet it, then all the rest as one.
+func (r *Renderer) commitChange(change *ruleset.Tx) error {
+	first, rest := ruleset.Prepare(change)
+	if err := r.commit(first); err != nil {
+		return err
+	}
+	return r.commit(rest)
 }
 
 // commit sends a transaction and keeps the model equal to the kernel. Any error leaves the kernel's content

@@ -50,7 +50,7 @@ func (r *Renderer) Sync(p *program.Program) (render.Stats, error) {
 
 // commitParts commits the change as one and the sweep, which no packet can notice, in parts.
 func (r *Renderer) commitParts(change, sweep *ruleset.Tx) error {
-	if err := r.commit(change); err != nil {
+	if err := r.commitChange(change); err != nil {
 		return err
 	}
 	for _, part := range ruleset.Split(sweep, r.maxCost) {
