@@ -13,12 +13,11 @@ const Priority = 5
 const (
 	chainForward   = "filter-forward"
 	chainOutput    = "filter-output"
-	chainFromPods  = "from-pods"
+	chainMidStream = "mid-stream"
 	chainToPods    = "to-pods"
 	chainDenied    = "denied"
-	chainOpenIn    = "open-ingress"
-	chainOpenOut   = "open-egress"
 	mapPrefix      = "isolated-"
+	setIsolated    = "isolated-pods"
 	setSelf        = "own-address"
 	firstNeighbour = 133
 	lastNeighbour  = 137
@@ -39,6 +38,8 @@ func dispatchMap(d program.Direction, f ruleset.Family) string {
 }
 
 func selfSet(f ruleset.Family) string { return setSelf + suffix(f) }
+
+func isolatedSet(f ruleset.Family) string { return setIsolated + suffix(f) }
 
 // acceptVerdict is what an accept means in a direction: a source that may send hands the packet on to be
 // judged at its destination, and a destination that accepts has the last word of this table.
@@ -64,19 +65,10 @@ func rule(v ruleset.Verdict, comment string, m ...ruleset.Match) ruleset.Rule {
 	return ruleset.Rule{Matches: m, Verdict: v, Comment: ruleset.Comment(comment)}
 }
 
-// midStream drops TCP packets that belong to no known connection and open none. Without it a connection that
-// was cut would come back through its own reply, which conntrack takes for a new connection of the other end.
-func midStream() ruleset.Rule {
-	return rule(verdictDrop, "in the middle of an unknown connection", ruleset.NotSYN{})
-}
-
 // skeleton gives the chains and sets that do not depend on the program.
 func skeleton() *ruleset.Ruleset {
 	r := ruleset.New()
-	for _, c := range []*ruleset.Chain{forwardChain(), outputChain(), fromPodsChain(), toPodsChain(), deniedChain(),
-		{Name: chainOpenIn, Comment: "pods isolated only in egress", Rules: []ruleset.Rule{midStream(), rule(acceptVerdict(program.Ingress), "")}},
-		{Name: chainOpenOut, Comment: "pods isolated only in ingress", Rules: []ruleset.Rule{midStream(), rule(acceptVerdict(program.Egress), "")}},
-	} {
+	for _, c := range []*ruleset.Chain{forwardChain(), outputChain(), midStreamChain(), toPodsChain(), deniedChain()} {
 		r.Chains[c.Name] = c
 	}
 	for _, f := range families {
@@ -88,6 +80,7 @@ func skeleton() *ruleset.Ruleset {
 			addSet(r, &ruleset.Set{Name: dispatchMap(d, f), Type: addrs, Verdicts: true,
 				Comment: "this node's isolated pods, " + d.String()})
 		}
+		addSet(r, &ruleset.Set{Name: isolatedSet(f), Type: addrs, Comment: "this node's isolated pods, either direction"})
 		addSet(r, &ruleset.Set{Name: selfSet(f), Type: pairs, Comment: "a pod always reaches itself"})
 	}
 	return r
@@ -101,11 +94,8 @@ func addSet(r *ruleset.Ruleset, s *ruleset.Set) {
 func forwardChain() *ruleset.Chain {
 	return &ruleset.Chain{
 		Name: chainForward, Comment: "routed and bridged packets",
-		Hook: &ruleset.Hook{Point: ruleset.Forward, Priority: Priority},
-		Rules: []ruleset.Rule{
-			rule(verdictAccept, "", ruleset.CtEstablished{}),
-			rule(gotoChain(chainFromPods), ""),
-		},
+		Hook:  &ruleset.Hook{Point: ruleset.Forward, Priority: Priority},
+		Rules: append([]ruleset.Rule{rule(verdictAccept, "", ruleset.CtEstablished{})}, newConnection()...),
 	}
 }
 
@@ -114,25 +104,37 @@ func outputChain() *ruleset.Chain {
 	return &ruleset.Chain{
 		Name: chainOutput, Comment: "packets that this node sends itself",
 		Hook: &ruleset.Hook{Point: ruleset.Output, Priority: Priority},
-		Rules: []ruleset.Rule{
+		Rules: append([]ruleset.Rule{
 			rule(verdictAccept, "", ruleset.CtEstablished{}),
 			rule(verdictAccept, "a node always reaches its pods", ruleset.LocalSource{}),
-			rule(gotoChain(chainFromPods), ""),
-		},
+		}, newConnection()...),
 	}
 }
 
-func fromPodsChain() *ruleset.Chain {
-	return &ruleset.Chain{
-		Name: chainFromPods, Comment: "egress of the packet's source",
-		Rules: []ruleset.Rule{
-			dispatch(program.Egress, ruleset.V4),
-			rule(verdictAccept, "neighbour discovery and router messages",
-				ruleset.ICMPv6Types{First: firstNeighbour, Last: lastNeighbour}),
-			dispatch(program.Egress, ruleset.V6),
-			rule(gotoChain(chainToPods), ""),
-		},
+// newConnection judges the egress of the packet's source and then, where nothing forbids it, the ingress of its
+// destination. It stands in both base chains, because every step from chain to chain costs each connection.
+func newConnection() []ruleset.Rule {
+	return []ruleset.Rule{
+		rule(jumpTo(chainMidStream), "", ruleset.NotSYN{}),
+		dispatch(program.Egress, ruleset.V4),
+		rule(verdictAccept, "neighbour discovery and router messages",
+			ruleset.ICMPv6Types{First: firstNeighbour, Last: lastNeighbour}),
+		dispatch(program.Egress, ruleset.V6),
+		rule(gotoChain(chainToPods), ""),
 	}
+}
+
+// midStreamChain drops TCP packets of isolated pods that belong to no known connection and open none. Without
+// it a connection that was cut would come back through its own reply, which conntrack takes for a new
+// connection in the other direction.
+func midStreamChain() *ruleset.Chain {
+	c := &ruleset.Chain{Name: chainMidStream, Comment: "TCP, neither of a known connection nor opening one"}
+	for _, f := range families {
+		for _, end := range []ruleset.End{ruleset.Src, ruleset.Dst} {
+			c.Rules = append(c.Rules, rule(verdictDrop, "", ruleset.InSet{End: end, Family: f, Set: isolatedSet(f)}))
+		}
+	}
+	return c
 }
 
 // toPodsChain ends in a verdict: it may be reached from inside a jump, and falling off its end would lead back.

@@ -48,8 +48,6 @@ func (t *target) render(p *program.Program, fams []ruleset.Family) unit {
 		first := t.renderStack(&u, p, i, accept, fams)
 		accept = gotoChain(first)
 	}
-	entry := u.chains[len(u.chains)-1]
-	entry.Rules = slices.Insert(entry.Rules, 0, midStream())
 	return u
 }
 
@@ -87,7 +85,8 @@ func (t *target) renderTier(u *unit, p *program.Program, tier *program.Tier, at 
 	for _, id := range tier.Policies {
 		pol := p.Policies[id]
 		switch {
-		case pol == nil:
+		case pol == nil, len(pol.Rules(t.d)) == 0:
+			// The most common policy of all, deny everything, has no rule: nothing is to be tried.
 		case at.standard && onlyAccepts(pol.Rules(t.d)):
 			t.jumps = append(t.jumps, id)
 			c.Rules = append(c.Rules, rule(jumpTo(policyChain(t.d, pol)), ""))

@@ -69,22 +69,21 @@ func (l *Layout) dropSet(name string) {
 	}
 }
 
-// updateLocal leads an address to the targets of its stacks. An address that is isolated in one direction
-// only is led to the open chain of the other, which keeps cut connections from coming back.
+// updateLocal leads an address to the targets of its stacks.
 func (l *Layout) updateLocal(a netip.Addr, p *program.Program, fams []ruleset.Family) {
 	local := p.Locals[a]
 	var next localState
-	isolated := local != nil && local.Isolated()
 	f := ruleset.FamilyOf(a)
 	for _, d := range program.Directions() {
-		v := gotoChain([2]string{program.Ingress: chainOpenIn, program.Egress: chainOpenOut}[d])
-		if isolated && len(local.Stacks(d)) > 0 {
-			t := l.acquireTarget(d, local.Stacks(d), p, fams)
-			next.keys[d] = t.key
-			v = gotoChain(targetChain(d, t.key))
+		var v ruleset.Verdict
+		if local != nil && len(local.Stacks(d)) > 0 {
+			next.keys[d] = l.acquireTarget(d, local.Stacks(d), p, fams).key
+			v = gotoChain(targetChain(d, next.keys[d]))
 		}
-		l.putElem(l.want.Sets[dispatchMap(d, f)], ruleset.Elem{A: a}, onlyIf(isolated, v), isolated)
+		l.putElem(l.want.Sets[dispatchMap(d, f)], ruleset.Elem{A: a}, v, next.keys[d] != "")
 	}
+	isolated := local != nil && local.Isolated()
+	l.putElem(l.want.Sets[isolatedSet(f)], ruleset.Elem{A: a}, ruleset.Verdict{}, isolated)
 	l.putElem(l.want.Sets[selfSet(f)], ruleset.Elem{A: a, B: a}, ruleset.Verdict{}, isolated)
 	for _, key := range l.locals[a].keys {
 		l.releaseTarget(key)
@@ -94,13 +93,6 @@ func (l *Layout) updateLocal(a netip.Addr, p *program.Program, fams []ruleset.Fa
 	} else {
 		l.locals[a] = next
 	}
-}
-
-func onlyIf(in bool, v ruleset.Verdict) ruleset.Verdict {
-	if !in {
-		return ruleset.Verdict{}
-	}
-	return v
 }
 
 func (l *Layout) acquireTarget(d program.Direction, stacks []program.StackID, p *program.Program, fams []ruleset.Family) *target {
