@@ -1,0 +1,101 @@
+# "make" lists the targets.
+
+SHELL := /bin/bash
+GO    ?= go
+
+# Cases of each property test; CI runs 20,000.
+RAPID_CHECKS ?= 1000
+# Time for each fuzz target.
+FUZZTIME ?= 20s
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+CLI     := github.com/netpol-agent/netpol-agent/cmd/netpol-agent/internal/cli
+LDFLAGS := -s -w -X $(CLI).Version=$(VERSION) -X $(CLI).Commit=$(COMMIT)
+
+# Version and commit come from above: a checkout that git distrusts must build too.
+export GOFLAGS := -buildvcs=false $(filter-out -buildvcs=%,$(GOFLAGS))
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help: ## list the targets
+	@awk 'BEGIN {FS = ":.*## "} \
+	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Build
+
+.PHONY: build
+build: ## build bin/netpol-agent
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/netpol-agent ./cmd/netpol-agent
+
+.PHONY: deps
+deps: ## install the Debian packages that the tests need, if any is missing (root)
+	@hack/deps.sh
+
+.PHONY: clean
+clean: ## remove what was built and what tests left
+	rm -rf bin
+	$(GO) clean -testcache -fuzzcache
+
+##@ Try
+
+.PHONY: demo
+demo: build ## policies and packets in a real cluster on this machine: expected against observed (root)
+	$(GO) run ./test/e2e/cmd/demo
+
+.PHONY: cluster
+cluster: ## start the cluster: a control plane and two nodes with Flannel (root)
+	$(GO) run ./test/e2e/cmd/lab up
+
+.PHONY: cluster-down
+cluster-down: ## end the cluster and leave nothing behind (root)
+	$(GO) run ./test/e2e/cmd/lab down
+
+##@ Check
+
+.PHONY: test
+test: unit ## what to run after every change; the same as unit
+
+.PHONY: test-all
+test-all: ## everything that CI runs: the targets below one after the other, with times (root)
+	@hack/test-all.sh
+
+.PHONY: lint
+lint: bin/golangci-lint ## formatting, go vet, linters, import rules
+	bin/golangci-lint run ./...
+
+.PHONY: unit
+unit: ## unit tests with the race detector
+	$(GO) test -race -skip '^(TestKernel|TestProperty)' ./...
+
+.PHONY: property
+property: ## oracle, evaluator and rendered rules agree on random clusters (RAPID_CHECKS=1000)
+	$(GO) test -count=1 -timeout 30m -run '^TestProperty' ./test/property -args -rapid.checks=$(RAPID_CHECKS)
+
+.PHONY: kernel
+kernel: ## rules in a real kernel, packets in network namespaces (root)
+	$(GO) test -count=1 -timeout 20m -run '^TestKernel' -skip '^TestKernelSwap' ./...
+	$(GO) test -count=1 -timeout 20m ./internal/render/nft/kernel
+
+.PHONY: swap
+swap: ## thousands of policy changes under traffic: nothing permitted lost, nothing forbidden through (root)
+	$(GO) test -count=1 -timeout 20m -v -run '^TestKernelSwap' ./test/kernel/...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for a while (FUZZTIME=20s)
+	@FUZZTIME=$(FUZZTIME) hack/fuzz.sh
+
+.PHONY: bench
+bench: ## hold times, memory and packet cost against their limits (root)
+	$(GO) run ./test/bench
+
+##@ Maintain
+
+.PHONY: golden
+golden: ## write the golden files anew; read the difference before committing it
+	$(GO) test ./test/golden -run '^TestGolden' -update
+	$(GO) test ./cmd/netpol-agent -run '^TestScripts' -update
+
+bin/golangci-lint: hack/tools/go.mod hack/tools/go.sum
+	cd hack/tools && $(GO) build -o ../../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint

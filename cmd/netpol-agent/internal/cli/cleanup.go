@@ -1,0 +1,74 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/netpol-agent/netpol-agent/internal/render/nft"
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/kernel"
+	"github.com/netpol-agent/netpol-agent/internal/sync"
+)
+
+func newCleanup() *cobra.Command {
+	var dryRun, force bool
+	var socket string
+	cmd := &cobra.Command{
+		Use:   "cleanup",
+		Short: "Remove the agent's rules from this node, and nothing else",
+		Long: `cleanup removes the nftables tables that the agent keeps in this network namespace. From then on no policy is
+enforced here: every pod of the node is open. Tables of others are not touched. A second call finds nothing to do.
+
+While an agent runs here it would write its rules again, so cleanup then refuses, unless it is forced.`,
+		Example: `  # what would be removed
+  netpol-agent cleanup --dry-run
+
+  # after the agent's DaemonSet is gone
+  netpol-agent cleanup`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runCleanup(cmd, dryRun, force, socket) },
+	}
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only tell what would be removed")
+	cmd.Flags().BoolVar(&force, "force", false, "remove the rules although an agent runs here")
+	socketFlag(cmd, &socket)
+	return cmd
+}
+
+func runCleanup(cmd *cobra.Command, dryRun, force bool, socket string) (err error) {
+	if !dryRun && !force && agentRuns(cmd.Context(), socket) {
+		return errors.New("an agent runs in this network namespace and would write its rules again: end it first, or use --force")
+	}
+	conn, err := kernel.Open()
+	if err != nil {
+		return err
+	}
+	defer conn.Close() //nolint:errcheck // whatever happens to the connection now, the answers have arrived
+	tables, err := nft.Cleanup(conn, dryRun)
+	done := "removed"
+	if dryRun {
+		done = "would remove"
+	}
+	for _, t := range tables {
+		fmt.Fprintf(cmd.OutOrStdout(), "%s table inet %s\n", done, t)
+	}
+	if len(tables) == 0 && err == nil {
+		fmt.Fprintln(cmd.OutOrStdout(), "nothing to remove: there is no table of the agent in this network namespace")
+	}
+	return err
+}
+
+// agentRuns says whether an agent answers at the socket.
+func agentRuns(ctx context.Context, socket string) bool {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	_, err := sync.FetchStatus(ctx, socket)
+	return err == nil
+}
+
+func socketFlag(cmd *cobra.Command, socket *string) {
+	cmd.Flags().StringVar(socket, "status-socket", sync.DefaultStatusSocket,
+		"unix socket at which the agent tells its status; a leading @ makes it an abstract one")
+}

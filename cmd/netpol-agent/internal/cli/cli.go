@@ -1,0 +1,108 @@
+// Package cli is the command line: one file a command, flags to calls, results to text.
+//
+// It decides how questions are asked and answers are shown, and the exit status. It does not decide anything
+// about policies, rules or the agent's life; the packages that it wires together do.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit statuses.
+const (
+	exitOK      = 0
+	exitFailure = 1
+	exitUsage   = 2
+	exitDenied  = 3
+)
+
+// usageError is a command line that cannot be understood.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// statusError ends the program with a status; what there is to say has been said.
+type statusError int
+
+func (e statusError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// Main runs the command line and gives the exit status: 0, 1 if something failed, 2 if the command line is
+// wrong, and what a command documents beyond these.
+func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	cmd, err := root.ExecuteContextC(ctx)
+	var status statusError
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &status):
+		return int(status)
+	case errors.As(err, &usage):
+		fmt.Fprintf(stderr, "%s: %s (see %q)\n", cmd.CommandPath(), oneLine(err), cmd.CommandPath()+" --help")
+		return exitUsage
+	default:
+		fmt.Fprintf(stderr, "%s: %s\n", cmd.CommandPath(), oneLine(err))
+		return exitFailure
+	}
+}
+
+// oneLine keeps an error on one line, joined errors included.
+func oneLine(err error) string {
+	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "netpol-agent",
+		Short: "Enforce Kubernetes NetworkPolicy on this node with nftables",
+		Long: `netpol-agent enforces Kubernetes NetworkPolicy on one node, beside a network plugin that has no policy of its
+own. The same program shows what it would do: "render" and "explain" need neither root nor a cluster.
+
+Exit status: 0 for success, 1 if something failed, 2 for a wrong command line.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          noSuchCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SuggestionsMinimumDistance = 2
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(newRun(), newRender(), newExplain(), newStatus(), newCleanup(), newVersion())
+	return root
+}
+
+// noSuchCommand refuses arguments of the root command, which are misspelt commands.
+func noSuchCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := ""
+	if s := cmd.SuggestionsFor(args[0]); len(s) > 0 {
+		hint = fmt.Sprintf(", did you mean %q?", s[0])
+	}
+	return usagef("there is no command %q%s", args[0], hint)
+}
+
+// noArgs refuses arguments, of a command that takes flags only.
+func noArgs(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("unexpected argument %q", args[0])
+	}
+	return nil
+}

@@ -1,0 +1,77 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// fromCluster reads what explain needs from a cluster's API server, once.
+func fromCluster(ctx context.Context, kubeconfig, kubeContext string, timeout time.Duration) (*objects, error) {
+	config, err := clusterConfig(kubeconfig, kubeContext)
+	if err != nil {
+		return nil, err
+	}
+	config.Timeout = timeout
+	c, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("cluster %s: %w", config.Host, err)
+	}
+	o, err := list(ctx, c)
+	if err != nil {
+		return nil, fmt.Errorf("cluster %s: %w", config.Host, err)
+	}
+	return o, nil
+}
+
+// list gets all objects that matter to policies.
+func list(ctx context.Context, c kubernetes.Interface) (*objects, error) {
+	all := metav1.ListOptions{}
+	pods, err := c.CoreV1().Pods(metav1.NamespaceAll).List(ctx, all)
+	if err != nil {
+		return nil, fmt.Errorf("list pods: %w", err)
+	}
+	namespaces, err := c.CoreV1().Namespaces().List(ctx, all)
+	if err != nil {
+		return nil, fmt.Errorf("list namespaces: %w", err)
+	}
+	nodes, err := c.CoreV1().Nodes().List(ctx, all)
+	if err != nil {
+		return nil, fmt.Errorf("list nodes: %w", err)
+	}
+	policies, err := c.NetworkingV1().NetworkPolicies(metav1.NamespaceAll).List(ctx, all)
+	if err != nil {
+		return nil, fmt.Errorf("list networkpolicies: %w", err)
+	}
+	return &objects{
+		pods: pointers(pods.Items), namespaces: pointers(namespaces.Items),
+		nodes: pointers(nodes.Items), policies: pointers(policies.Items),
+	}, nil
+}
+
+// clusterConfig finds a cluster as kubectl does: by the flags, by $KUBECONFIG, in the home directory, and
+// inside a pod by its service account.
+func clusterConfig(kubeconfig, kubeContext string) (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = kubeconfig
+	overrides := &clientcmd.ConfigOverrides{CurrentContext: kubeContext}
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides).ClientConfig()
+	if clientcmd.IsEmptyConfig(err) {
+		return nil, errors.New("no cluster to ask: give files with -f, or a cluster with --kubeconfig")
+	}
+	return config, err
+}
+
+func pointers[T any](items []T) []*T {
+	out := make([]*T, len(items))
+	for i := range items {
+		out[i] = &items[i]
+	}
+	return out
+}

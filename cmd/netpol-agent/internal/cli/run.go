@@ -1,0 +1,117 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/netpol-agent/netpol-agent/internal/render/nft"
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/kernel"
+	"github.com/netpol-agent/netpol-agent/internal/sync"
+)
+
+// nodeNameEnv is the environment variable that the DaemonSet fills with spec.nodeName.
+const nodeNameEnv = "NODE_NAME"
+
+// runFlags are what run is told.
+type runFlags struct {
+	config              sync.Config
+	kubeconfig          string
+	logLevel, logFormat *choice
+}
+
+func newRun() *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use:   "run --node-name NAME",
+		Short: "Enforce the cluster's policies on this node until told to end",
+		Long: `run watches Pods, Namespaces, NetworkPolicies and its Node, and keeps nftables rules for the pods of this node.
+Nothing is written before everything has been read once. It needs CAP_NET_ADMIN in the node's network namespace.
+
+On SIGTERM it ends and leaves the rules in force, so that a restart opens nothing; "netpol-agent cleanup" removes
+them. If the API server cannot be reached, the last rules stay and the agent is not ready.
+
+The cluster is the one that --kubeconfig names, or the one whose pod this is.`,
+		Example: `  # in a DaemonSet: NODE_NAME comes from the downward API, the cluster from the service account
+  netpol-agent run
+
+  # by hand
+  netpol-agent run --node-name worker-1 --kubeconfig /etc/kubernetes/kubelet.conf --log-format text`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.config.Node, "node-name", "", "name of this node's Node object (default $"+nodeNameEnv+")")
+	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file (default $KUBECONFIG, or the pod's service account)")
+	flags.StringVar(&f.config.MetricsAddr, "metrics-bind-address", ":9475", "address of /metrics; 0 for none")
+	flags.StringVar(&f.config.HealthAddr, "health-bind-address", ":9476", "address of /healthz and /readyz; 0 for none")
+	flags.DurationVar(&f.config.Resync, "resync-period", time.Minute, "time between two full comparisons of the kernel with what it should have")
+	socketFlag(cmd, &f.config.StatusSocket)
+	f.logLevel = choiceFlag(cmd, "log-level", "", "lowest level that is logged", "info", "debug", "warn", "error")
+	f.logFormat = choiceFlag(cmd, "log-format", "", "format of the log, on standard error", "json", outputText)
+	complete(cmd, "node-name")
+	return cmd
+}
+
+func (f *runFlags) run(cmd *cobra.Command) error {
+	if f.config.Resync <= 0 {
+		return usagef("--resync-period: %s is not longer than nothing", f.config.Resync)
+	}
+	if f.config.Node == "" {
+		f.config.Node = os.Getenv(nodeNameEnv)
+	}
+	config, err := agentConfig(f.kubeconfig)
+	if err != nil {
+		return err
+	}
+	f.config.REST = config
+	f.config.Version = version().Version
+	f.config.Log = newLogger(cmd.ErrOrStderr(), f.logLevel.value, f.logFormat.value)
+	f.config.BackendName = "nftables"
+	f.config.OpenBackend = func() (sync.Backend, error) {
+		conn, err := kernel.Open()
+		if err != nil {
+			return nil, err
+		}
+		return nft.New(conn, nft.Options{}), nil
+	}
+	return sync.Run(cmd.Context(), f.config)
+}
+
+// agentConfig finds the agent's cluster: a file, or else the pod's service account. A home directory's
+// kubeconfig is a person's, not an agent's.
+func agentConfig(kubeconfig string) (*rest.Config, error) {
+	if kubeconfig == "" {
+		kubeconfig = os.Getenv(clientcmd.RecommendedConfigPathEnvVar)
+	}
+	if kubeconfig != "" {
+		config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+		if err != nil {
+			return nil, fmt.Errorf("kubeconfig %s: %w", kubeconfig, err)
+		}
+		return config, nil
+	}
+	config, err := rest.InClusterConfig()
+	if errors.Is(err, rest.ErrNotInCluster) {
+		return nil, errors.New("no way to reach the API server: pass --kubeconfig, or run in a pod with a service account")
+	}
+	return config, err
+}
+
+// newLogger writes structured logs.
+func newLogger(w io.Writer, level, format string) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: map[string]slog.Level{
+		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
+	}[level]}
+	if format == outputText {
+		return slog.New(slog.NewTextHandler(w, opts))
+	}
+	return slog.New(slog.NewJSONHandler(w, opts))
+}

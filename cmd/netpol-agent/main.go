@@ -1,0 +1,10 @@
+// Netpol-agent enforces Kubernetes NetworkPolicy on one node, and answers questions about it.
+package main
+
+import (
+	"os"
+
+	"github.com/netpol-agent/netpol-agent/cmd/netpol-agent/internal/cli"
+)
+
+func main() { os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that the tests call for, if any is missing.
+set -euo pipefail
+
+# gcc and libc6-dev serve the race detector; the rest are tools that tests compare the agent with. The cluster
+# of "make demo" looks after its own packages.
+packages=(ca-certificates conntrack gcc git iproute2 libc6-dev nftables procps util-linux)
+
+installed() {
+	[[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null || true) == installed ]]
+}
+
+command -v dpkg-query >/dev/null || {
+	echo "deps: this is no Debian system; make sure that there are: nft, conntrack, ip, gcc with the C library's headers, git" >&2
+	exit 0
+}
+missing=()
+for p in "${packages[@]}"; do
+	installed "$p" || missing+=("$p")
+done
+if ((${#missing[@]} == 0)); then
+	exit 0
+fi
+if ((EUID != 0)); then
+	echo "deps: these Debian packages are missing: ${missing[*]}. As root: apt-get install ${missing[*]}" >&2
+	exit 1
+fi
+command -v apt-get >/dev/null || {
+	echo "deps: there is no apt-get to install these packages with: ${missing[*]}" >&2
+	exit 1
+}
+echo "deps: installing ${missing[*]}"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

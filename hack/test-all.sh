@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Runs every check, one after the other, goes on after a failure, and closes with a table. Needs root, because
+# the tests make network namespaces.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+export RAPID_CHECKS=${RAPID_CHECKS:-20000} FUZZTIME=${FUZZTIME:-60s}
+# Tests that this machine cannot run fail instead of being skipped.
+export CI=true
+
+summary=()
+failed=0
+
+phase() {
+	local title=$1 start=$SECONDS result=ok
+	shift
+	printf '\n=== %s: %s\n' "$title" "$*"
+	"$@" || { result=FAILED; failed=1; }
+	local line
+	line=$(printf '%-10s %-7s %4d s' "$title" "$result" $((SECONDS - start)))
+	printf '=== %s\n' "$line"
+	summary+=("$line")
+}
+
+phase packages make --no-print-directory deps
+phase modules go mod download
+for target in build lint unit property kernel swap fuzz bench; do
+	phase "$target" make --no-print-directory "$target"
+done
+phase demo make --no-print-directory demo
+phase down make --no-print-directory cluster-down
+
+printf '\n=== all, %d s\n' "$SECONDS"
+printf '%s\n' "${summary[@]}"
+exit "$failed"
