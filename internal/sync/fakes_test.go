@@ -17,6 +17,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler"
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
@@ -233,3 +234,10 @@ func valueOf(m prometheus.Metric) float64 {
 	}
 	return out.Gauge.GetValue()
 }
+
+func portNamed(name string) *intstr.IntOrString {
+	p := intstr.FromString(name)
+	return &p
+}
+
+var protocols = []corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP}

@@ -1,0 +1,108 @@
+package sync
+
+import (
+	"errors"
+	"io/fs"
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+// fakeSys is a /proc/sys.
+type fakeSys struct {
+	values   map[string]string
+	readOnly bool
+	writes   int
+}
+
+func (f *fakeSys) read(path string) (string, error) {
+	v, ok := f.values[path]
+	if !ok {
+		return "", fs.ErrNotExist
+	}
+	return v, nil
+}
+
+func (f *fakeSys) write(path, value string) error {
+	if f.readOnly {
+		return fs.ErrPermission
+	}
+	f.writes++
+	f.values[path] = value
+	return nil
+}
+
+const (
+	call4 = "net/bridge/bridge-nf-call-iptables"
+	call6 = "net/bridge/bridge-nf-call-ip6tables"
+)
+
+func TestBridgeCheck(t *testing.T) {
+	v4, v6 := []netip.Addr{addr("10.0.0.1")}, []netip.Addr{addr("fd00::1")}
+	both := []netip.Addr{v4[0], v6[0]}
+	for name, c := range map[string]struct {
+		addrs    []netip.Addr
+		routed   bool
+		values   map[string]string
+		readOnly bool
+		want     string
+		writes   int
+	}{
+		"on":                         {both, false, map[string]string{call4: "1", call6: "1"}, true, "", 0},
+		"off, may be switched on":    {both, false, map[string]string{call4: "0", call6: "0"}, false, "", 2},
+		"off, only IPv4 is needed":   {v4, false, map[string]string{call4: "0", call6: "0"}, false, "", 1},
+		"off, may not be changed":    {v4, false, map[string]string{call4: "0"}, true, call4 + " is 0", 0},
+		"off for IPv6":               {both, false, map[string]string{call4: "1", call6: "0"}, true, call6 + " is 0", 0},
+		"module missing":             {v4, false, nil, false, "modprobe br_netfilter", 0},
+		"module missing, not needed": {both, true, nil, false, "", 0},
+		"no pods":                    {nil, false, nil, false, "", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sys := &fakeSys{values: c.values, readOnly: c.readOnly}
+			b := &bridgeCheck{onBridge: func(netip.Addr) (bool, error) { return !c.routed, nil }, settings: sys, log: quiet()}
+			err := b.check(c.addrs)
+			switch {
+			case c.want == "" && err != nil:
+				t.Error(err)
+			case c.want != "":
+				oneLine(t, err, c.want)
+			}
+			if sys.writes != c.writes {
+				t.Errorf("%d writes, want %d", sys.writes, c.writes)
+			}
+		})
+	}
+}
+
+func TestBridgeCheckAsksForEachAddressOnce(t *testing.T) {
+	asked := map[netip.Addr]int{}
+	missing := true
+	b := &bridgeCheck{settings: &fakeSys{values: map[string]string{call4: "0"}, readOnly: true}, log: quiet(),
+		onBridge: func(a netip.Addr) (bool, error) {
+			asked[a]++
+			if a == addr("10.0.0.2") && missing {
+				return false, errors.New("no route yet")
+			}
+			return a == addr("10.0.0.2"), nil
+		}}
+	pods := []netip.Addr{addr("10.0.0.1"), addr("10.0.0.2")}
+	if err := b.check(pods); err != nil {
+		t.Errorf("a pod without a route yet: %v", err)
+	}
+	missing = false
+	if err := b.check(pods); err == nil || !strings.Contains(err.Error(), call4) {
+		t.Errorf("the pod's interface came: %v", err)
+	}
+	_ = b.check(pods)
+	if asked[pods[0]] != 1 || asked[pods[1]] != 2 {
+		t.Errorf("asked %v", asked)
+	}
+	if err := b.check(pods[:1]); err != nil {
+		t.Errorf("the pod on the bridge is gone: %v", err)
+	}
+	b.forget()
+	_ = b.check(pods)
+	if asked[pods[0]] != 2 {
+		t.Errorf("asked %v after forgetting", asked)
+	}
+}
