@@ -22,8 +22,10 @@ type Kind int
 
 // The kinds of packets.
 const (
-	// TCP is the connect of a new TCP connection: three packets, of which the rules judge the first one.
+	// TCP is a new TCP connection from connect to close: four packets, of which the rules judge the first one.
 	TCP Kind = iota
+	// Connect is the connect alone.
+	Connect
 	// UDP is the first datagram of a flow.
 	UDP
 	// Established is a datagram of a flow that is known.
@@ -31,10 +33,12 @@ const (
 )
 
 // Kinds gives all kinds, in the order in which tables show them.
-func Kinds() []Kind { return []Kind{TCP, UDP, Established} }
+func Kinds() []Kind { return []Kind{TCP, Connect, UDP, Established} }
 
 // String names what is timed.
-func (k Kind) String() string { return [...]string{"TCP connect", "UDP new flow", "established"}[k] }
+func (k Kind) String() string {
+	return [...]string{"TCP connection", "TCP connect alone", "UDP new flow", "established"}[k]
+}
 
 // Alternative is one of the things that a router may do with packets.
 type Alternative struct {
@@ -185,7 +189,7 @@ func (b *bench) assign(assignment int) error {
 
 // check makes sure that what is about to be timed is what it is said to be.
 func (b *bench) check(a Alternative, at int) error {
-	if _, err := b.traffic[at].TCP(nil, 1); err != nil {
+	if _, err := b.traffic[at].TCP(nil, 1, true); err != nil {
 		return err
 	}
 	if n, err := b.paths[at].Tracked(); err != nil || n == 0 {
@@ -227,8 +231,8 @@ func (b *bench) turn(k Kind, at int, times []time.Duration) ([]time.Duration, er
 		return times, fmt.Errorf("forget connections: %w", err)
 	}
 	switch k {
-	case TCP:
-		return b.traffic[at].TCP(times, b.plan.Batch)
+	case TCP, Connect:
+		return b.traffic[at].TCP(times, b.plan.Batch, k == TCP)
 	case UDP:
 		return b.traffic[at].NewFlows(times, b.plan.Batch)
 	default:

@@ -94,24 +94,39 @@ func (t *Traffic) establish() error {
 	if _, err := unix.Write(t.flow, []byte("?")); err != nil {
 		return err
 	}
-	var b [8]byte
-	_, from, err := unix.Recvfrom(t.udp, b[:], 0)
+	from, err := receive(t.udp)
 	if err != nil {
 		return fmt.Errorf("no datagram comes through: %w", err)
 	}
-	if err := unix.Sendto(t.udp, b[:1], 0, from); err != nil {
+	if err := unix.Sendto(t.udp, []byte("!"), 0, from); err != nil {
 		return err
 	}
-	if _, err := unix.Read(t.flow, b[:]); err != nil {
+	if _, err := receive(t.flow); err != nil {
 		return fmt.Errorf("no answer comes back: %w", err)
 	}
 	return nil
+}
+
+// receive waits for a datagram: on a busy machine the kernel may leave it to another thread to carry it.
+func receive(fd int) (unix.Sockaddr, error) {
+	ready := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	if _, err := unix.Poll(ready, int(time.Second.Milliseconds())); err != nil {
+		return nil, err
+	}
+	var b [8]byte
+	_, from, err := unix.Recvfrom(fd, b[:], 0)
+	return from, err
 }
 
 // connect is the bare system call: Go's scheduler, which a call that may block would tell of it twice, would
 // be part of the time.
 func connect(fd int, to *unix.RawSockaddrInet4) unix.Errno {
 	_, _, errno := unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(to)), unix.SizeofSockaddrInet4)
+	return errno
+}
+
+func closeFD(fd int) unix.Errno {
+	_, _, errno := unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0)
 	return errno
 }
 
@@ -154,7 +169,9 @@ func (t *Traffic) prepareTCP() error {
 // drain closes what the client opened and the server got.
 func (t *Traffic) drain() {
 	for _, fd := range t.fds {
-		_ = unix.Close(fd)
+		if fd >= 0 {
+			_ = unix.Close(fd)
+		}
 	}
 	t.fds = t.fds[:0]
 	for {
@@ -172,8 +189,9 @@ func (t *Traffic) drain() {
 	}
 }
 
-// TCP opens connections, one after the other, and appends the time of each connect to times.
-func (t *Traffic) TCP(times []time.Duration, n int) ([]time.Duration, error) {
+// TCP opens connections, one after the other, and appends the time of each to times: of the connect alone or,
+// with whole, of connect and close. The close resets the connection, so that nothing of it is left.
+func (t *Traffic) TCP(times []time.Duration, n int, whole bool) ([]time.Duration, error) {
 	defer t.drain()
 	if err := t.sockets(unix.SOCK_STREAM, n); err != nil {
 		return times, err
@@ -182,12 +200,17 @@ func (t *Traffic) TCP(times []time.Duration, n int) ([]time.Duration, error) {
 		return times, err
 	}
 	last := time.Now()
-	for _, fd := range t.fds {
-		errno := connect(fd, &t.tcpTo)
-		now := time.Now()
-		if errno != 0 {
+	for i, fd := range t.fds {
+		if errno := connect(fd, &t.tcpTo); errno != 0 {
 			return times, fmt.Errorf("connect: %w", errno)
 		}
+		if whole {
+			t.fds[i] = -1
+			if errno := closeFD(fd); errno != 0 {
+				return times, fmt.Errorf("close: %w", errno)
+			}
+		}
+		now := time.Now()
 		times = append(times, now.Sub(last))
 		last = now
 	}

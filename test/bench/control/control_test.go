@@ -1,0 +1,86 @@
+package control
+
+import (
+	"os"
+	"testing"
+
+	"github.com/netpol-agent/netpol-agent/test/bench/cluster"
+)
+
+var small = cluster.Size{Namespaces: 12, Pods: 240, Policies: 120, Local: 24, LocalNamespaces: 8}
+
+// needRoot ends a test that this machine cannot run. In CI that is a failure.
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatal("needs root to make network namespaces")
+	}
+	t.Skip("needs root to make network namespaces")
+}
+
+func newCluster(t *testing.T) *cluster.Cluster {
+	t.Helper()
+	c, err := cluster.New(small)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// Every event of every kind leads to a transaction; Events fails over one that does not.
+func TestEventsOfEveryKindWrite(t *testing.T) {
+	needRoot(t)
+	const samples = 12
+	series, err := Events(newCluster(t), samples, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	classes := map[Class]int{}
+	for _, s := range series {
+		classes[s.Class]++
+		if len(s.Samples) != samples {
+			t.Errorf("%s: %d samples", s.Name, len(s.Samples))
+		}
+		for _, d := range s.Samples {
+			if d <= 0 {
+				t.Errorf("%s took %s", s.Name, d)
+			}
+		}
+	}
+	for _, c := range []Class{RemotePod, LocalPod, Policy} {
+		if classes[c] == 0 {
+			t.Errorf("no event of class %q", c)
+		}
+	}
+}
+
+func TestSecondStartAdoptsTheRules(t *testing.T) {
+	needRoot(t)
+	cold, warm, err := Starts(newCluster(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cold.Transactions == 0 || cold.Took <= 0 || cold.Longest > cold.Took {
+		t.Errorf("cold start: %+v", cold)
+	}
+	if warm.Transactions != 0 || warm.Took <= 0 {
+		t.Errorf("warm start: %+v", warm)
+	}
+}
+
+func TestMemoryOfEachLayer(t *testing.T) {
+	needRoot(t)
+	m, err := Measure(small)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Objects <= 0 || m.Compiled <= 0 || m.Rendered <= 0 || m.Resident < m.Objects+m.Compiled+m.Rendered {
+		t.Errorf("%+v", m)
+	}
+	if m.Installed["ipv4"].Elements == 0 || m.Installed["inet"].Chains == 0 {
+		t.Errorf("installed: %+v", m.Installed)
+	}
+}

@@ -1,0 +1,107 @@
+package datapath
+
+import (
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
+)
+
+// needRoot ends a test that this machine cannot run. In CI that is a failure.
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatal("needs root to make network namespaces")
+	}
+	t.Skip("needs root to make network namespaces")
+}
+
+const closed = 2222
+
+func plan(rounds int, alternatives ...Alternative) Plan {
+	return Plan{
+		Alternatives: alternatives,
+		Client:       netip.MustParseAddr("10.9.0.1"), Server: netip.MustParseAddr("10.9.1.1"),
+		TCPPort: 8080, UDPPort: 8125, ClosedPort: closed, Rounds: rounds, Batch: 50,
+	}
+}
+
+func nothing(*Path) error { return nil }
+
+// slow makes a router look at n rules that do not match before it lets a packet pass or, on the closed port,
+// drops it.
+func slow(n int, closes bool) Alternative {
+	const table = "slow"
+	chain := &ruleset.Chain{Name: "forward", Hook: &ruleset.Hook{Point: ruleset.Forward, Priority: 5}}
+	ops := []ruleset.Op{ruleset.AddTable{Table: table}, ruleset.AddChain{Table: table, Chain: chain}}
+	add := func(port uint16) {
+		ops = append(ops, ruleset.AddRule{Table: table, Chain: chain.Name, Rule: ruleset.Rule{
+			Matches: []ruleset.Match{ruleset.DstPort{Protocol: 6, First: port, Last: port}},
+			Verdict: ruleset.Verdict{Kind: ruleset.Drop},
+		}})
+	}
+	for i := range n {
+		add(uint16(60000 + i))
+	}
+	if closes {
+		add(closed)
+	}
+	return Alternative{
+		Name: "slow",
+		Load: func(p *Path) error { return p.conn.Commit(&ruleset.Tx{Ops: ops}) },
+		Unload: func(p *Path) error {
+			return p.conn.Commit(&ruleset.Tx{Ops: []ruleset.Op{ruleset.DelTable{Table: table}}})
+		},
+		Closed: closes,
+	}
+}
+
+// A router that does nothing costs what another one does that does nothing; one with many rules costs more.
+func TestCompareTellsTheDifference(t *testing.T) {
+	needRoot(t)
+	none := Alternative{Name: "nothing", Load: nothing, Unload: nothing}
+	results, err := Compare(plan(30, none, none, slow(400, true)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range []Kind{TCP, Connect} {
+		r := results[k]
+		if same := r[1].Ratios[0].Value; same < 0.9 || same > 1.1 {
+			t.Errorf("%s: nothing by nothing is %.3f", k, same)
+		}
+		if more := r[2].Ratios[0].Value; more < 1.2 {
+			t.Errorf("%s: 400 rules by nothing is %.3f", k, more)
+		}
+		if r[0].Typical <= 0 || r[0].Typical > 0.01 {
+			t.Errorf("%s takes %v s", k, r[0].Typical)
+		}
+	}
+}
+
+// Rules that do not do what they are said to do are not timed.
+func TestCompareChecksWhatItTimes(t *testing.T) {
+	needRoot(t)
+	open := slow(1, false)
+	open.Closed = true
+	_, err := Compare(plan(1, Alternative{Name: "nothing", Load: nothing, Unload: nothing}, open))
+	if err == nil || !strings.Contains(err.Error(), "dropped false, want true") {
+		t.Errorf("a router that drops nothing is timed as one that does: %v", err)
+	}
+}
+
+// With all the advantage on one path, the ratio of two equal alternatives is 1.
+func TestRatioCancelsWhatPathsDiffer(t *testing.T) {
+	fast, slow := 10.0, 20.0
+	assignments := [][][]float64{
+		{{fast, slow}, {fast, slow}, {fast, slow}},
+		{{slow, fast}, {slow, fast}, {slow, fast}},
+	}
+	if r := ratio(assignments, 1, 0); r.Value < 0.999 || r.Value > 1.001 || r.Rounds != 6 {
+		t.Errorf("%+v", r)
+	}
+}
