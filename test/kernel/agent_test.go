@@ -1,0 +1,139 @@
+package kernel
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/netpol-agent/netpol-agent/internal/compiler"
+	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
+	"github.com/netpol-agent/netpol-agent/internal/manifest"
+	"github.com/netpol-agent/netpol-agent/internal/render/nft"
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/kernel"
+	"github.com/netpol-agent/netpol-agent/test/kernel/lab"
+)
+
+// thisNode is the name of the lab's node.
+const thisNode = "node-1"
+
+// agent is one node's agent without the Kubernetes client: compiler and renderer at the node's kernel.
+type agent struct {
+	t        testing.TB
+	comp     *compiler.Compiler
+	conn     *kernel.Conn
+	renderer *nft.Renderer
+
+	// What the agent was told, by namespace/name or name.
+	pods       map[string]*corev1.Pod
+	namespaces map[string]*corev1.Namespace
+	policies   map[string]*networkingv1.NetworkPolicy
+	nodeAddrs  []netip.Addr
+}
+
+func newAgent(t testing.TB, l *lab.Lab) *agent {
+	t.Helper()
+	conn, err := kernel.Open(kernel.WithNetNS(l.Node.FD()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	a := &agent{t: t, conn: conn, nodeAddrs: l.NodeAddrs()}
+	a.restart()
+	return a
+}
+
+// restart forgets everything, as a new process would; the kernel keeps its rules until the next commit.
+func (a *agent) restart() {
+	a.comp = compiler.New(compiler.Options{Node: thisNode})
+	a.comp.SetNodeAddrs(a.nodeAddrs)
+	a.renderer = nft.New(a.conn, nft.Options{})
+	a.pods, a.namespaces = map[string]*corev1.Pod{}, map[string]*corev1.Namespace{}
+	a.policies = map[string]*networkingv1.NetworkPolicy{}
+}
+
+// read gives the objects of a YAML text; a document that does not load ends the test.
+func read(t testing.TB, yaml string) *manifest.Objects {
+	t.Helper()
+	objects, problems := manifest.Read("test", []byte(yaml), manifest.Options{})
+	for _, p := range problems {
+		t.Fatalf("%s\n%s", p, yaml)
+	}
+	return objects
+}
+
+// tell makes the objects of a YAML text known to the compiler.
+func (a *agent) tell(yaml string) {
+	a.t.Helper()
+	objects := read(a.t, yaml)
+	for _, ns := range objects.Namespaces {
+		a.namespaces[ns.Name] = ns
+		a.comp.SetNamespace(ns)
+	}
+	for _, p := range objects.Pods {
+		a.setPod(p)
+	}
+	for _, p := range objects.Policies {
+		a.setPolicy(p)
+	}
+}
+
+func (a *agent) setPod(p *corev1.Pod) {
+	a.pods[p.Namespace+"/"+p.Name] = p
+	a.comp.SetPod(p)
+}
+
+func (a *agent) setPolicy(p *networkingv1.NetworkPolicy) {
+	a.policies[p.Namespace+"/"+p.Name] = p
+	a.comp.SetPolicy(p)
+}
+
+func (a *agent) deletePolicy(namespace, name string) {
+	delete(a.policies, namespace+"/"+name)
+	a.comp.DeletePolicy(types.NamespacedName{Namespace: namespace, Name: name})
+}
+
+func (a *agent) deletePod(namespace, name string) {
+	delete(a.pods, namespace+"/"+name)
+	a.comp.DeletePod(types.NamespacedName{Namespace: namespace, Name: name})
+}
+
+// commit brings what the compiler was told into the kernel.
+func (a *agent) commit() {
+	a.t.Helper()
+	if _, err := a.renderer.Apply(a.comp.Program(), a.comp.TakeDelta()); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// state is what the agent was told, as the oracle reads it.
+func (a *agent) state() oracle.State {
+	s := oracle.State{NodeAddrs: map[string][]netip.Addr{thisNode: a.nodeAddrs}}
+	for _, name := range slices.Sorted(maps.Keys(a.pods)) {
+		s.Pods = append(s.Pods, a.pods[name])
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.namespaces)) {
+		s.Namespaces = append(s.Namespaces, a.namespaces[name])
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.policies)) {
+		s.Policies = append(s.Policies, a.policies[name])
+	}
+	return s
+}
+
+// podAddrs gives the addresses that a pod reports, as far as they are any.
+func podAddrs(p *corev1.Pod) []netip.Addr {
+	var out []netip.Addr
+	for _, ip := range append([]corev1.PodIP{{IP: p.Status.PodIP}}, p.Status.PodIPs...) {
+		if a, err := netip.ParseAddr(ip.IP); err == nil {
+			out = append(out, a.Unmap())
+		}
+	}
+	slices.SortFunc(out, func(x, y netip.Addr) int { return cmp.Compare(x.BitLen(), y.BitLen()) })
+	return slices.Compact(out)
+}

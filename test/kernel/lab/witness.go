@@ -1,0 +1,237 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Priorities of the witness's base chains; what is judged between them is what the witness can tell.
+const (
+	beforePriority = 4
+	afterPriority  = 6
+)
+
+// witnessTable logs every packet twice: before and after the priority at which policies are enforced.
+const witnessTable = `
+table inet witness {
+	chain forward-before {
+		type filter hook forward priority %[1]d
+		log prefix "before" group %[3]d
+	}
+	chain forward-after {
+		type filter hook forward priority %[2]d
+		log prefix "after" group %[3]d
+	}
+	chain output-before {
+		type filter hook output priority %[1]d
+		log prefix "before" group %[3]d
+	}
+	chain output-after {
+		type filter hook output priority %[2]d
+		log prefix "after" group %[3]d
+	}
+}
+`
+
+const logGroup = 7
+
+// Sight is how often packets were seen before and after the place where policies are enforced.
+type Sight struct{ Before, After int }
+
+// Witness sees what becomes of packets in the node's forward and output hooks. It makes a packet that is dropped
+// visible at once: it arrives before, and does not arrive after. Nobody has to wait for a timeout.
+type Witness struct {
+	conn *netlink.Conn
+
+	mu    sync.Mutex
+	seen  []sighting
+	err   error
+	fresh chan struct{} // closed with the next sighting
+}
+
+type sighting struct {
+	Packet
+	after bool
+}
+
+// Witness begins to watch the node's hooks.
+func (l *Lab) Witness() *Witness {
+	l.t.Helper()
+	l.Node.NFT(l.t, fmt.Sprintf(witnessTable, beforePriority, afterPriority, logGroup))
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: l.Node.FD()})
+	l.check(err, "witness: connect")
+	l.check(conn.SetReadBuffer(16<<20), "witness: buffer")
+	for _, attrs := range bindLogGroup() {
+		_, err := conn.Execute(netlink.Message{
+			Header: netlink.Header{
+				Type:  unix.NFNL_SUBSYS_ULOG<<8 | 1, // NFULNL_MSG_CONFIG
+				Flags: netlink.Request | netlink.Acknowledge,
+			},
+			Data: append([]byte{unix.AF_UNSPEC, 0, 0, logGroup}, attrs...),
+		})
+		l.check(err, "witness: bind to the log group")
+	}
+	w := &Witness{conn: conn, fresh: make(chan struct{})}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		w.read()
+	}()
+	l.t.Cleanup(func() {
+		_ = conn.Close()
+		<-ended
+	})
+	return w
+}
+
+// bindLogGroup gives the attributes of two configuration messages: one that asks for the group's packets, one that
+// asks for each of them at once and whole.
+func bindLogGroup() [][]byte {
+	const (
+		cmd, mode, threshold = 1, 2, 5 // NFULA_CFG_CMD, _MODE, _QTHRESH
+		bind, packet         = 1, 2    // NFULNL_CFG_CMD_BIND, NFULNL_COPY_PACKET
+	)
+	encode := func(list ...netlink.Attribute) []byte {
+		b, _ := netlink.MarshalAttributes(list) // fails on attributes above 64 KiB only
+		return b
+	}
+	return [][]byte{
+		encode(netlink.Attribute{Type: cmd, Data: []byte{bind}}),
+		encode(
+			netlink.Attribute{Type: mode, Data: []byte{0, 0, 1, 0, packet, 0}}, // 256 bytes
+			netlink.Attribute{Type: threshold, Data: []byte{0, 0, 0, 1}},
+		),
+	}
+}
+
+func (w *Witness) read() {
+	for {
+		messages, err := w.conn.Receive()
+		w.mu.Lock()
+		if err != nil {
+			w.err = err
+		}
+		for _, m := range messages {
+			if s, ok := readSighting(m); ok {
+				w.seen = append(w.seen, s)
+			}
+		}
+		close(w.fresh)
+		w.fresh = make(chan struct{})
+		w.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+func readSighting(m netlink.Message) (sighting, bool) {
+	const packet, payload, prefix = 0, 9, 10 // NFULNL_MSG_PACKET, NFULA_PAYLOAD, NFULA_PREFIX
+	var s sighting
+	if m.Header.Type != unix.NFNL_SUBSYS_ULOG<<8|packet || len(m.Data) < 4 {
+		return s, false
+	}
+	attrs, err := netlink.UnmarshalAttributes(m.Data[4:])
+	if err != nil {
+		return s, false
+	}
+	ok := false
+	for _, a := range attrs {
+		switch a.Type {
+		case payload:
+			s.Packet, ok = parse(a.Data)
+		case prefix:
+			s.after = strings.HasPrefix(string(a.Data), "after")
+		}
+	}
+	return s, ok
+}
+
+// Reset forgets what was seen.
+func (w *Witness) Reset() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.seen = nil
+}
+
+// Count says how often the matching packets were seen.
+func (w *Witness) Count(match func(*Packet) bool) (Sight, error) {
+	s, _, err := w.count(match)
+	return s, err
+}
+
+func (w *Witness) count(match func(*Packet) bool) (Sight, <-chan struct{}, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var s Sight
+	for i := range w.seen {
+		switch {
+		case !match(&w.seen[i].Packet):
+		case w.seen[i].after:
+			s.After++
+		default:
+			s.Before++
+		}
+	}
+	return s, w.fresh, w.err
+}
+
+// settleTime is how long a packet may take from before to after. Both happen in one go of the kernel, far below a
+// millisecond unless the processor is taken away in between.
+const settleTime = 30 * time.Millisecond
+
+// Await waits until the matching packets have been seen enough times before, and then until as many have been seen
+// after or are not to be expected any more.
+func (w *Witness) Await(ctx context.Context, enough int, match func(*Packet) bool) (Sight, error) {
+	for {
+		s, fresh, err := w.count(match)
+		switch {
+		case err != nil:
+			return s, fmt.Errorf("witness: %w", err)
+		case s.Before >= enough:
+			return w.settle(ctx, match)
+		}
+		select {
+		case <-fresh:
+		case <-ctx.Done():
+			return s, fmt.Errorf("the node saw %d of %d packets: %w", s.Before, enough, ctx.Err())
+		}
+	}
+}
+
+func (w *Witness) settle(ctx context.Context, match func(*Packet) bool) (Sight, error) {
+	last := time.NewTimer(settleTime)
+	defer last.Stop()
+	for {
+		s, fresh, err := w.count(match)
+		if err != nil || s.After >= s.Before {
+			return s, err
+		}
+		select {
+		case <-fresh:
+		case <-last.C:
+			return w.Count(match)
+		case <-ctx.Done():
+			return s, ctx.Err()
+		}
+	}
+}
+
+// Dump logs what was seen, for the message of a failed test.
+func (w *Witness) Dump(t testing.TB, match func(*Packet) bool) {
+	t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range w.seen {
+		if s := &w.seen[i]; match(&s.Packet) {
+			t.Logf("seen (after: %t): %s", s.after, s.Packet)
+		}
+	}
+}
