@@ -50,9 +50,14 @@ func probeImage(ctx context.Context, probe, busybox string) (image.Image, error)
 		Dirs:       []string{"tmp", "etc", "root"},
 		Files: []image.File{
 			{Path: "probe", Source: probe},
-			{Path: "bin/busybox", Source: busybox},
 		},
 	}
+	return withBusybox(ctx, img, busybox)
+}
+
+// withBusybox adds busybox with all of its commands to an image.
+func withBusybox(ctx context.Context, img image.Image, busybox string) (image.Image, error) {
+	img.Files = append(img.Files, image.File{Path: "bin/busybox", Source: busybox})
 	list, err := exec.CommandContext(ctx, busybox, "--list").Output()
 	if err != nil {
 		return img, fmt.Errorf("%s --list: %w", busybox, err)

@@ -110,17 +110,45 @@ func (b Builder) build(ctx context.Context, r Recipe, tmp, title string) error {
 	if err != nil {
 		return err
 	}
-	args := append(r.args(bin+"/", modfile), r.packages()...)
-	if err := b.goBuild(ctx, source, args, title); err != nil {
-		return err
+	if len(r.Part.Programs) > 0 {
+		args := append(r.args(bin+"/", modfile), r.packages()...)
+		if err := b.goBuild(ctx, source, args, title); err != nil {
+			return err
+		}
 	}
 	for _, p := range r.Part.Programs {
 		if err := os.Rename(filepath.Join(bin, builtName(p.Package)), filepath.Join(bin, p.Name)); err != nil {
 			return err
 		}
 	}
+	for _, p := range r.Part.Tests {
+		if err := b.buildTest(ctx, r, source, p, filepath.Join(bin, p.Name), modfile, title); err != nil {
+			return err
+		}
+	}
 	return nil
 }
+
+// buildTest builds a package of tests as an executable. `go test -c` does not say how far it is: what the tests
+// import is built before, by `go build`, which does.
+func (b Builder) buildTest(ctx context.Context, r Recipe, source string, p Program, out, modfile, title string) error {
+	list := exec.CommandContext(ctx, "go", append(append([]string{"list"}, r.listFlags(modfile)...),
+		"-f", `{{join .TestImports "\n"}}{{"\n"}}{{join .XTestImports "\n"}}`, p.Package)...)
+	list.Dir, list.Env = source, buildEnv()
+	imports, err := list.Output()
+	if err != nil {
+		return fmt.Errorf("find what the tests of %s import: %w", p.Package, err)
+	}
+	build := append([]string{"build", "-v"}, r.flags(modfile)...)
+	if err := b.goBuild(ctx, source, append(build, strings.Fields(string(imports))...), title); err != nil {
+		return err
+	}
+	test := append([]string{"test", "-c", "-o", out}, r.flags(modfile)...)
+	return b.goBuild(ctx, source, append(test, p.Package), title)
+}
+
+// buildEnv is the environment of a build: no C compiler is needed, and none of its libraries at run time.
+func buildEnv() []string { return append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off") }
 
 // builtName is the file name that `go build` gives the executable of a main package: the last element of the
 // import path that is not a major version.
@@ -136,8 +164,7 @@ func builtName(pkg string) string {
 func (b Builder) goBuild(ctx context.Context, dir string, args []string, title string) error {
 	cmd := exec.CommandContext(ctx, "nice", append([]string{"-n", "10", "go"}, args...)...)
 	cmd.Dir = dir
-	// No C compiler is needed, and none of its libraries at run time.
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
+	cmd.Env = buildEnv()
 	// Asked to end, `go build` ends its compilers and removes its temporary files.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second

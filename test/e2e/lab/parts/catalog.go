@@ -8,10 +8,11 @@ const (
 	CNIPlugins = "cni-plugins"
 	FlannelCNI = "flannel-cni"
 	Flanneld   = "flanneld"
+	Agnhost    = "agnhost"
+	E2ETest    = "e2e-test"
 )
 
-// Catalog lists the parts of a cluster, the quick ones first. Test programs of later suites (the upstream
-// end-to-end suite, its image's program) become parts of their own here.
+// Catalog lists the parts of a cluster, the quick ones first.
 func Catalog() []Part {
 	return []Part{
 		{
@@ -70,10 +71,33 @@ func Catalog() []Part {
 				{"k8s.io/kubernetes/cmd/kube-proxy", "kube-proxy"},
 				{"k8s.io/kubernetes/cmd/kubectl", "kubectl"},
 			},
-			VersionVars: []string{
-				"k8s.io/component-base/version.gitVersion",
-				"k8s.io/client-go/pkg/version.gitVersion",
-			},
+			VersionVars: kubernetesVersion(),
 		},
+	}
+}
+
+// Optional lists the parts that no cluster needs, but a suite of tests that runs on it.
+func Optional() []Part {
+	return []Part{
+		{
+			Name:        Agnhost,
+			Module:      "k8s.io/kubernetes",
+			Programs:    []Program{{"k8s.io/kubernetes/test/images/agnhost", "agnhost"}},
+			VersionVars: kubernetesVersion(),
+		},
+		{
+			Name:        E2ETest,
+			Module:      "k8s.io/kubernetes",
+			Tests:       []Program{{"k8s.io/kubernetes/test/e2e", "e2e.test"}},
+			VersionVars: kubernetesVersion(),
+		},
+	}
+}
+
+// kubernetesVersion are the variables by which the programs of a Kubernetes release know it.
+func kubernetesVersion() []string {
+	return []string{
+		"k8s.io/component-base/version.gitVersion",
+		"k8s.io/client-go/pkg/version.gitVersion",
 	}
 }

@@ -8,7 +8,7 @@ package parts
 
 // Program is one executable of a part.
 type Program struct {
-	// Package is the import path of the main package.
+	// Package is the import path of the main package, or of the package of tests.
 	Package string
 	// Name is the executable's file name.
 	Name string
@@ -22,6 +22,8 @@ type Part struct {
 	Module string
 	// Programs are the executables to build.
 	Programs []Program
+	// Tests are packages of tests, each to be built as an executable.
+	Tests []Program `json:",omitempty"`
 	// Tags are build tags.
 	Tags []string
 	// VersionVars are the string variables the linker sets to the release of Module.

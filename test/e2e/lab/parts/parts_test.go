@@ -4,6 +4,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -22,13 +23,14 @@ func recipe(t *testing.T, p Part) Recipe {
 }
 
 func TestCatalogIsPinned(t *testing.T) {
-	for _, p := range Catalog() {
+	all := slices.Concat(Catalog(), Optional())
+	for _, p := range all {
 		r := recipe(t, p)
 		if !strings.HasPrefix(r.Release, "v") {
 			t.Errorf("%s: release %q", p.Name, r.Release)
 		}
 		// Every program is a tool of the part's module: go.sum then covers all it imports.
-		for _, prog := range p.Programs {
+		for _, prog := range slices.Concat(p.Programs, p.Tests) {
 			if !strings.Contains(r.Files["go.mod"], prog.Package+"\n") {
 				t.Errorf("%s: go.mod has no tool %s", p.Name, prog.Package)
 			}
@@ -38,8 +40,8 @@ func TestCatalogIsPinned(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(folders) != len(Catalog()) {
-		t.Errorf("%d folders for %d parts", len(folders), len(Catalog()))
+	if len(folders) != len(all) {
+		t.Errorf("%d folders for %d parts", len(folders), len(all))
 	}
 }
 
@@ -59,6 +61,7 @@ func TestStampFollowsEveryInput(t *testing.T) {
 		"arch":    func(r *Recipe) { r.GoArch = "arm64" },
 		"tags":    func(r *Recipe) { r.Part.Tags = []string{"x"} },
 		"program": func(r *Recipe) { r.Part.Programs = r.Part.Programs[:1] },
+		"tests":   func(r *Recipe) { r.Part.Tests = []Program{{"x", "y"}} },
 		"release": func(r *Recipe) { r.Release = "v0" },
 		"replace": func(r *Recipe) { r.Part.Replace = map[string]string{"a": ""} },
 	}

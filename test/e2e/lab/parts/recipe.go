@@ -50,6 +50,15 @@ func ReadRecipe(part Part, dir, goVersion, goArch string) (Recipe, error) {
 	return r, nil
 }
 
+// Release is the version that a part is pinned to, of which source holds the folder.
+func Release(part Part, source string) (string, error) {
+	data, err := os.ReadFile(filepath.Join(source, part.Name, "go.mod"))
+	if err != nil {
+		return "", fmt.Errorf("part %s: %w", part.Name, err)
+	}
+	return pinned(string(data), part.Module)
+}
+
 // pinned finds the version of a module in the text of a go.mod file.
 func pinned(goMod, module string) (string, error) {
 	line := regexp.MustCompile(`(?m)^(?:require)?\s+` + regexp.QuoteMeta(module) + `\s+(v\S+)`)
@@ -75,14 +84,22 @@ func (r Recipe) Stamp() (string, error) {
 
 // args are the arguments of `go build`, but for the packages.
 func (r Recipe) args(out, modfile string) []string {
+	return append([]string{"build", "-v", "-o", out}, r.flags(modfile)...)
+}
+
+// flags are the arguments that `go build` and `go test -c` have in common.
+func (r Recipe) flags(modfile string) []string {
 	ldflags := []string{"-s", "-w"}
 	for _, v := range r.Part.VersionVars {
 		ldflags = append(ldflags, "-X", v+"="+r.Release)
 	}
-	args := []string{
-		"build", "-v", "-trimpath", "-buildvcs=false", "-mod=readonly",
-		"-ldflags", strings.Join(ldflags, " "), "-o", out,
-	}
+	args := []string{"-trimpath", "-buildvcs=false", "-ldflags", strings.Join(ldflags, " ")}
+	return append(args, r.listFlags(modfile)...)
+}
+
+// listFlags are the flags of `go list` by which it sees what a build sees.
+func (r Recipe) listFlags(modfile string) []string {
+	args := []string{"-mod=readonly"}
 	if len(r.Part.Tags) > 0 {
 		args = append(args, "-tags", strings.Join(r.Part.Tags, ","))
 	}
@@ -95,7 +112,7 @@ func (r Recipe) args(out, modfile string) []string {
 // names lists the programs' names.
 func (p Part) names() []string {
 	var all []string
-	for _, prog := range p.Programs {
+	for _, prog := range slices.Concat(p.Programs, p.Tests) {
 		all = append(all, prog.Name)
 	}
 	return all
