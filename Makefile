@@ -90,6 +90,20 @@ fuzz: ## every fuzz target for a while (FUZZTIME=20s)
 bench: ## hold times, memory and packet cost against their limits (root)
 	$(GO) run ./test/bench
 
+##@ Conformance
+
+# What to run on what; "go run ./test/e2e/cmd/conformance --help" lists the rest.
+SUITE           ?= upstream
+BACKEND         ?= nftables
+IP_FAMILY       ?= ipv4
+PROXY_MODE      ?= iptables
+FLANNEL_BACKEND ?= vxlan
+
+.PHONY: conformance
+conformance: ## a suite of others on a fresh and then used cluster, report in results/ (SUITE=upstream PROXY_MODE=... root)
+	$(GO) run ./test/e2e/cmd/conformance --runs 2 --suite $(SUITE) --backend $(BACKEND) \
+	  --ip-family $(IP_FAMILY) --proxy-mode $(PROXY_MODE) --flannel-backend $(FLANNEL_BACKEND)
+
 ##@ Maintain
 
 .PHONY: golden

@@ -1,0 +1,75 @@
+package conformance
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/netpol-agent/netpol-agent/test/e2e/lab"
+)
+
+// DefaultStateDir is where the cluster of the suites keeps its files: it is not the one of the demo.
+const DefaultStateDir = "/var/lib/netpol-agent-conformance"
+
+// Options says what to run on what.
+type Options struct {
+	// Suite is the name of one of Suites.
+	Suite string
+	// Backend is what the agent renders to: nftables.
+	Backend string
+	// IPFamily is the cluster's: ipv4.
+	IPFamily string
+	// Runs is how often the suite runs on one cluster. From the second time on the cluster is a used one.
+	Runs int
+	// Lab is the cluster to start.
+	Lab lab.Options
+	// Keep leaves the cluster up.
+	Keep bool
+	// Results is the folder of the reports.
+	Results string
+}
+
+// DefaultOptions are the upstream suite on the lab's default cluster, once.
+func DefaultOptions() Options {
+	return Options{Suite: upstreamName, Backend: "nftables", IPFamily: "ipv4", Runs: 1, Lab: lab.DefaultOptions()}
+}
+
+// Suites are the names of the suites.
+func Suites() []string {
+	var names []string
+	for _, s := range suites() {
+		names = append(names, s.name())
+	}
+	return names
+}
+
+// Backends are what the agent can render to.
+func Backends() []string { return []string{"nftables"} }
+
+// IPFamilies are those that the lab's cluster can have.
+func IPFamilies() []string { return []string{"ipv4"} }
+
+// Validate names the first option that cannot be.
+func (o Options) Validate() error {
+	for _, c := range []struct {
+		what, value string
+		known       []string
+	}{
+		{"suite", o.Suite, Suites()},
+		{"backend", o.Backend, Backends()},
+		{"IP family", o.IPFamily, IPFamilies()},
+	} {
+		if !slices.Contains(c.known, c.value) {
+			return fmt.Errorf("%s %q: want %s", c.what, c.value, strings.Join(c.known, " or "))
+		}
+	}
+	if o.Runs < 1 {
+		return fmt.Errorf("runs: want 1 or more, got %d", o.Runs)
+	}
+	return o.Lab.Validate()
+}
+
+// name is what the reports' files are named after: one for each combination.
+func (o Options) name() string {
+	return strings.Join([]string{o.Suite, o.Backend, o.IPFamily, "proxy-" + o.Lab.ProxyMode, o.Lab.FlannelBackend}, "_")
+}

@@ -1,0 +1,162 @@
+package conformance
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Report is what is kept of a combination of suite and cluster.
+type Report struct {
+	Suite string `json:"suite"`
+	// Release is what was run, LeftOut what of it was not and why.
+	Release string `json:"release"`
+	LeftOut string `json:"leftOut"`
+	// Agent is the agent's version.
+	Agent          string `json:"agent"`
+	Backend        string `json:"backend"`
+	IPFamily       string `json:"ipFamily"`
+	ProxyMode      string `json:"proxyMode"`
+	FlannelBackend string `json:"flannelBackend"`
+	Nodes          int    `json:"nodes"`
+	Runs           []Run  `json:"runs"`
+}
+
+// Run is one run of the suite.
+type Run struct {
+	// Cluster is "fresh", or "used" if a suite has run on it before.
+	Cluster string    `json:"cluster"`
+	Started time.Time `json:"started"`
+	Seconds float64   `json:"seconds"`
+	Passed  int       `json:"passed"`
+	Failed  int       `json:"failed"`
+	Skipped int       `json:"skipped"`
+	// FailedNames are the names of the cases that failed.
+	FailedNames []string `json:"failedNames"`
+	// Trouble is what went wrong beside the cases: the suite did not come to its end, an agent ended.
+	Trouble []string `json:"trouble"`
+	Cases   []Case   `json:"cases"`
+}
+
+// newRun counts the cases.
+func newRun(cluster string, started time.Time, took time.Duration, cases []Case, trouble []string) Run {
+	r := Run{
+		Cluster: cluster, Started: started.UTC(), Seconds: took.Seconds(),
+		Passed: count(cases, Passed), Failed: count(cases, Failed), Skipped: count(cases, Skipped),
+		FailedNames: []string{}, Trouble: trouble, Cases: cases,
+	}
+	for _, c := range cases {
+		if c.Outcome == Failed {
+			r.FailedNames = append(r.FailedNames, c.Name)
+		}
+	}
+	if r.Passed == 0 {
+		r.Trouble = append(r.Trouble, "no case passed")
+	}
+	return r
+}
+
+// OK tells whether the run shows what it ought to: cases ran, none failed and nothing else went wrong.
+func (r Run) OK() bool { return r.Passed > 0 && r.Failed == 0 && len(r.Trouble) == 0 }
+
+func (r Run) String() string {
+	return fmt.Sprintf("%s cluster: %d passed, %d failed, %d skipped in %.0f s", r.Cluster, r.Passed, r.Failed, r.Skipped, r.Seconds)
+}
+
+// OK tells whether every run is as it ought to be, and there is any.
+func (r Report) OK() bool {
+	for _, run := range r.Runs {
+		if !run.OK() {
+			return false
+		}
+	}
+	return len(r.Runs) > 0
+}
+
+// write keeps the report as base.json and base.md.
+func (r Report) write(base string) error {
+	if err := os.MkdirAll(filepath.Dir(base), 0o755); err != nil {
+		return err
+	}
+	data, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(base+".json", append(data, '\n'), 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(base+".md", []byte(r.Markdown()), 0o644)
+}
+
+// Markdown is the report for people.
+func (r Report) Markdown() string {
+	var b strings.Builder
+	result := "passed"
+	if !r.OK() {
+		result = "FAILED"
+	}
+	fmt.Fprintf(&b, "# Conformance: %s, %s\n\n", r.Suite, result)
+	fmt.Fprintf(&b, "| suite | release | agent | backend | IP family | kube-proxy | Flannel | nodes |\n|---|---|---|---|---|---|---|---|\n")
+	fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %d |\n\n", r.Suite, r.Release, r.Agent, r.Backend, r.IPFamily, r.ProxyMode, r.FlannelBackend, r.Nodes)
+	if r.LeftOut != "" {
+		fmt.Fprintf(&b, "Not run: %s.\n\n", r.LeftOut)
+	}
+	b.WriteString("| run | cluster | started (UTC) | passed | failed | skipped | seconds |\n|---|---|---|---|---|---|---|\n")
+	for i, run := range r.Runs {
+		fmt.Fprintf(&b, "| %d | %s | %s | %d | %d | %d | %.0f |\n", i+1, run.Cluster, run.Started.Format(time.DateTime), run.Passed, run.Failed, run.Skipped, run.Seconds)
+	}
+	for i, run := range r.Runs {
+		r.writeTrouble(&b, i+1, run)
+	}
+	r.writeCases(&b)
+	return b.String()
+}
+
+func (r Report) writeTrouble(b *strings.Builder, number int, run Run) {
+	if run.OK() {
+		return
+	}
+	fmt.Fprintf(b, "\n## What went wrong in run %d\n\n", number)
+	for _, t := range run.Trouble {
+		fmt.Fprintf(b, "- %s\n", oneLine(t))
+	}
+	for _, c := range run.Cases {
+		if c.Outcome == Failed {
+			fmt.Fprintf(b, "- %s: %s\n", c.Name, oneLine(c.Message))
+		}
+	}
+}
+
+// writeCases lists every case with its time in each run.
+func (r Report) writeCases(b *strings.Builder) {
+	b.WriteString("\n## Cases\n\n| case |")
+	var names []string
+	cells := map[string][]string{}
+	for i, run := range r.Runs {
+		fmt.Fprintf(b, " run %d |", i+1)
+		for _, c := range run.Cases {
+			if cells[c.Name] == nil {
+				names = append(names, c.Name)
+				cells[c.Name] = make([]string, len(r.Runs))
+			}
+			cells[c.Name][i] = fmt.Sprintf("%s, %.1f s", c.Outcome, c.Seconds)
+		}
+	}
+	b.WriteString("\n|---|" + strings.Repeat("---|", len(r.Runs)) + "\n")
+	for _, name := range names {
+		fmt.Fprintf(b, "| %s | %s |\n", strings.ReplaceAll(name, "|", `\|`), strings.Join(cells[name], " | "))
+	}
+}
+
+// oneLine keeps the beginning of a text, as one line.
+func oneLine(text string) string {
+	const limit = 300
+	text = strings.Join(strings.Fields(text), " ")
+	if len(text) > limit {
+		text = strings.ToValidUTF8(text[:limit], "") + " ..."
+	}
+	return text
+}
