@@ -14,6 +14,8 @@ import (
 type Entries interface {
 	Dump(ctx context.Context, addrs map[netip.Addr]struct{}, yield func(Flow)) error
 	Delete(f *Flow) (bool, error)
+	Hold(flows []Flow) error
+	Release() (time.Duration, error)
 }
 
 // Judge gives, of some flows, those that are forbidden now.
@@ -86,10 +88,14 @@ func (c *Cutter) take() map[netip.Addr]struct{} {
 // Run works until ctx ends.
 func (c *Cutter) Run(ctx context.Context) {
 	backoff := retryFirst
+	var releaseAt <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-releaseAt:
+			releaseAt = c.release()
+			continue
 		case <-c.wake:
 		}
 		addrs := c.take()
@@ -105,10 +111,24 @@ func (c *Cutter) Run(ctx context.Context) {
 		} else {
 			backoff = retryFirst
 		}
+		releaseAt = c.release()
 		if !sleep(ctx, rest) {
 			return
 		}
 	}
+}
+
+// release ends what is held, if its time is over, and says when to ask again; nil if nothing is held.
+func (c *Cutter) release() <-chan time.Time {
+	left, err := c.entries.Release()
+	if err != nil {
+		c.log.Warn("could not release the replies of connections that were cut, trying again", "error", err)
+		left = retryMost
+	}
+	if left == 0 {
+		return nil
+	}
+	return time.After(left)
 }
 
 // failed puts the addresses back, so that the next pass covers them.
@@ -131,6 +151,7 @@ func (c *Cutter) pass(ctx context.Context, addrs map[netip.Addr]struct{}, start 
 	for from := 0; from < len(flows); from += batch {
 		forbidden, err := c.judge(ctx, flows[from:min(from+batch, len(flows))])
 		note(err)
+		note(c.entries.Hold(forbidden))
 		for i := range forbidden {
 			deleted, err := c.entries.Delete(&forbidden[i])
 			note(err)

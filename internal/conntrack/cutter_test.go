@@ -25,6 +25,9 @@ type fakeTable struct {
 	stuck   netip.Addr
 	flows   map[netip.Addr]Flow
 	deleted []netip.Addr
+	held    int
+	until   time.Time
+	stays   int // that many releases fail
 }
 
 func (f *fakeTable) Dump(_ context.Context, addrs map[netip.Addr]struct{}, yield func(Flow)) error {
@@ -62,6 +65,44 @@ func (f *fakeTable) Delete(fl *Flow) (bool, error) {
 	delete(f.flows, fl.Orig.Src)
 	f.deleted = append(f.deleted, fl.Orig.Src)
 	return true, nil
+}
+
+func (f *fakeTable) Hold(flows []Flow) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, fl := range flows {
+		if slices.Contains(f.deleted, fl.Orig.Src) {
+			panic("held too late")
+		}
+		f.held++
+	}
+	if f.held > 0 {
+		f.until = time.Now().Add(holdFor)
+	}
+	return nil
+}
+
+func (f *fakeTable) heldNow() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.held
+}
+
+func (f *fakeTable) Release() (time.Duration, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.held == 0 {
+		return 0, nil
+	}
+	if left := time.Until(f.until); left > 0 {
+		return left, nil
+	}
+	if f.stays > 0 {
+		f.stays--
+		return 0, errTable
+	}
+	f.held = 0
+	return 0, nil
 }
 
 func (f *fakeTable) add(addrs ...netip.Addr) {
@@ -206,6 +247,27 @@ func TestManyFlowsAreJudgedInBatches(t *testing.T) {
 		cancel()
 		if !slices.Equal(sizes, []int{batch, batch, batch, 1}) {
 			t.Errorf("batches %v", sizes)
+		}
+	})
+}
+
+func TestHeldRepliesAreReleased(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := &fakeTable{stays: 2}
+		table.add(ip(1), ip(2))
+		c := start(t, table, Observer{})
+		c.Look(slices.Values([]netip.Addr{ip(1)}))
+		time.Sleep(20 * time.Second)
+		c.Look(slices.Values([]netip.Addr{ip(2)}))
+		time.Sleep(20 * time.Second)
+		synctest.Wait()
+		if n := table.heldNow(); n != 2 {
+			t.Fatalf("%d held 20 s after the last cut", n)
+		}
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if n := table.heldNow(); n != 0 {
+			t.Errorf("%d held for ever", n)
 		}
 	})
 }

@@ -5,13 +5,14 @@
 // of Kubernetes, policies or rules.
 //
 // What a deletion does: the packet that comes next belongs to no known connection and meets the rules like
-// the first packet of a new one. Three limits follow.
+// the first packet of a new one. Three things follow.
 //   - Between the commit of new rules and the deletion, the packets of a forbidden connection still pass: one
 //     dump, some milliseconds for a few addresses.
 //   - A TCP connection cannot come back from its middle only if the rules drop TCP packets that open no
 //     connection; the kernel would otherwise pick it up, perhaps in the wrong direction.
-//   - Other protocols have no first packet. If the far end still sends of its own accord, and the policies let
-//     it open connections, its next packet opens one in its own direction, and then both directions pass.
+//   - UDP has no first packet, and a reply under way would open a connection in its own direction, in which
+//     both directions pass. Replies of what was cut are therefore held for 30 s. An end that still sends of its
+//     own accord after that, and may open connections, opens one.
 package conntrack
 
 import (

@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -377,6 +379,152 @@ func TestKernelFlowWithoutIdentityDeletesNothing(t *testing.T) {
 	if got := connections(t, table, "10.1.0.1"); len(got) != 1 {
 		t.Errorf("left are %v", got)
 	}
+}
+
+// TestKernelUDPDoesNotComeBackThroughItsReplies: client and server talk all the time, with answers under way at
+// every moment.
+func TestKernelUDPDoesNotComeBackThroughItsReplies(t *testing.T) {
+	r := newRouted(t)
+	for _, c := range []struct {
+		name, server string
+		port         uint16
+	}{
+		{"IPv4", serverIP, 53}, {"IPv6", "fd77:2::2", 63},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var arrived, other atomic.Int64
+			for n, count := range map[uint16]*atomic.Int64{c.port: &arrived, c.port + 1: &other} {
+				at := net.JoinHostPort(c.server, strconv.Itoa(int(n)))
+				r.slowEcho(t, at, count)
+				r.chatter(t, at)
+			}
+			moves := func(n *atomic.Int64) bool {
+				before := n.Load()
+				time.Sleep(300 * time.Millisecond)
+				return n.Load() > before
+			}
+			for tries := 0; !moves(&arrived) || !moves(&other); tries++ {
+				if tries == 20 {
+					t.Fatal("nothing arrives before the cut")
+				}
+			}
+			r.denyNew(t, c.port)
+			if _, cut := pass(t, r.table, func(f Tuple) bool { return f.DstPort == c.port }, c.server); cut != 1 {
+				t.Errorf("cut %d", cut)
+			}
+			time.Sleep(50 * time.Millisecond) // what had arrived is read
+			if moves(&arrived) {
+				t.Error("the connection came back")
+			}
+			if !moves(&other) {
+				t.Error("another connection was disturbed")
+			}
+		})
+	}
+	// The table is there only as long as it is needed.
+	if left, err := r.table.Release(); err != nil || left < 25*time.Second || left > holdFor+holdRest {
+		t.Errorf("held for %s more, %v", left, err)
+	}
+	r.table.hold.until = time.Now().Add(-holdRest)
+	if left, err := r.table.Release(); err != nil || left != 0 {
+		t.Errorf("%s, %v", left, err)
+	}
+	if tables := r.tables(t); slices.Contains(tables, HoldTable) {
+		t.Errorf("tables %v", tables)
+	}
+	// One that a run that was killed has left goes, too.
+	r.table.hold.table()
+	if err := r.table.hold.conn.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if tables := r.tables(t); !slices.Contains(tables, HoldTable) {
+		t.Fatalf("tables %v", tables)
+	}
+	if _, err := open(t, r.router).Release(); err != nil {
+		t.Error(err)
+	}
+	if tables := r.tables(t); slices.Contains(tables, HoldTable) {
+		t.Errorf("tables %v", tables)
+	}
+}
+
+func (r *routed) tables(t testing.TB) []string {
+	t.Helper()
+	c, err := kernel.Open(kernel.WithNetNS(r.router.FD()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	tables, err := c.Tables("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tables
+}
+
+// denyNew makes the router refuse new connections to a UDP port, as a policy would.
+func (r *routed) denyNew(t testing.TB, port uint16) {
+	t.Helper()
+	c, err := kernel.Open(kernel.WithNetNS(r.router.FD()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	name := fmt.Sprintf("deny-%d", port)
+	chain := &ruleset.Chain{Name: "forward", Hook: &ruleset.Hook{Point: ruleset.Forward, Priority: 10}}
+	add := func(kind ruleset.VerdictKind, m ruleset.Match) ruleset.Op {
+		return ruleset.AddRule{Table: name, Chain: "forward", Rule: ruleset.Rule{
+			Matches: []ruleset.Match{m}, Verdict: ruleset.Verdict{Kind: kind}}}
+	}
+	if err := c.Commit(&ruleset.Tx{Ops: []ruleset.Op{
+		ruleset.AddTable{Table: name},
+		ruleset.AddChain{Table: name, Chain: chain},
+		add(ruleset.Accept, ruleset.CtEstablished{}),
+		add(ruleset.Drop, ruleset.DstPort{Protocol: unix.IPPROTO_UDP, First: port, Last: port}),
+	}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// slowEcho counts what arrives at the server's port and answers each packet 5 ms later.
+func (r *routed) slowEcho(t testing.TB, addr string, arrived *atomic.Int64) {
+	t.Helper()
+	var s net.PacketConn
+	if err := r.server.Run(func() (err error) { s, err = net.ListenPacket("udp", addr); return err }); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	go func() {
+		buf := make([]byte, 100)
+		for {
+			n, from, err := s.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			arrived.Add(1)
+			answer := slices.Clone(buf[:n])
+			time.AfterFunc(5*time.Millisecond, func() { _, _ = s.WriteTo(answer, from) })
+		}
+	}()
+}
+
+// chatter sends a packet every 2 ms until the test ends.
+func (r *routed) chatter(t testing.TB, addr string) {
+	t.Helper()
+	c := r.client.Dial("udp", addr)
+	ctx := t.Context()
+	go func() {
+		tick := time.NewTicker(2 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				_, _ = c.Write([]byte("word"))
+			}
+		}
+	}()
 }
 
 // BenchmarkKernelPass measures what a change of one pod's policies costs on a node with 100,000 connections.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -23,6 +24,7 @@ var errInterrupted = errors.New("the conntrack dump was interrupted")
 type Table struct {
 	mu   sync.Mutex
 	conn *netlink.Conn
+	hold *hold
 }
 
 // Option changes what Open does.
@@ -42,13 +44,38 @@ func Open(opts ...Option) (*Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open conntrack: %w", err)
 	}
+	held, err := openHold(cfg.NetNS)
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
 	// A larger buffer means fewer turns; a dump waits for its reader, so nothing is lost without it.
 	_ = conn.SetReadBuffer(1 << 20)
-	return &Table{conn: conn}, nil
+	return &Table{conn: conn, hold: held}, nil
 }
 
-// Close ends the connection.
-func (t *Table) Close() error { return t.conn.Close() }
+// Close ends the connection, and with it what Hold holds.
+func (t *Table) Close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return errors.Join(t.hold.close(), t.conn.Close())
+}
+
+// Hold keeps UDP flows that are about to be deleted from coming back through replies that are under way. Other
+// protocols need no such thing: the caller's rules refuse TCP packets that open no connection, and an echo
+// reply opens none.
+func (t *Table) Hold(flows []Flow) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.hold.add(flows)
+}
+
+// Release ends what Hold began, if its time is over. It gives how long it still takes, 0 if nothing is held.
+func (t *Table) Release() (time.Duration, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.hold.release()
+}
 
 // Dump calls yield with every entry that has one of the addresses at one of its ends. An entry may come more
 // than once. After an error some may be missing.

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -287,5 +289,47 @@ func TestKernelBridgeCheck(t *testing.T) {
 	m.node.Sysctl(call4, "0")
 	if err := run(addr(clientIP)); err != nil || setting() != "1" {
 		t.Errorf("switched off by somebody: %v, setting %s", err, setting())
+	}
+}
+
+// TestKernelUDPThatTalksAllTheTimeStaysCut: with answers under way at every moment, a mere deletion of the
+// connection would let it come back as one of the server's.
+func TestKernelUDPThatTalksAllTheTimeStaysCut(t *testing.T) {
+	m := newMachine(t)
+	m.begin(t)
+	var s net.PacketConn
+	if err := m.server.Run(func() (err error) { s, err = net.ListenPacket("udp", ":80"); return err }); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	var arrived atomic.Int64
+	go func() {
+		buf := make([]byte, 100)
+		for {
+			n, from, err := s.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			arrived.Add(1)
+			answer := slices.Clone(buf[:n])
+			time.AfterFunc(5*time.Millisecond, func() { _, _ = s.WriteTo(answer, from) })
+		}
+	}()
+	client := m.client.Dial("udp", serverIP+":80")
+	ctx := t.Context()
+	go func() {
+		for sleep(ctx, 2*time.Millisecond) {
+			_, _ = client.Write([]byte("word"))
+		}
+	}()
+	eventually(t, "packets arrive", func() bool { return arrived.Load() > 20 })
+	m.put(t, onlyPort(81))
+	if n := m.cuts(t); n != 1 {
+		t.Errorf("cut %d", n)
+	}
+	before := arrived.Load()
+	time.Sleep(500 * time.Millisecond)
+	if n := arrived.Load() - before; n > 2 {
+		t.Errorf("%d packets arrived after the cut", n)
 	}
 }
