@@ -1,0 +1,188 @@
+package layout
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
+	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
+	"github.com/netpol-agent/netpol-agent/internal/render/ranges"
+)
+
+// maxPrefixes is up to how many prefixes are written into rules; more become a set.
+const maxPrefixes = 2
+
+func peerSet(id program.SetID, f ruleset.Family) string {
+	return ruleset.Name(fmt.Sprintf("%dP", f), string(id))
+}
+
+func portSet(id program.SetID, f ruleset.Family) string {
+	return ruleset.Name(fmt.Sprintf("%dN", f), string(id))
+}
+
+// portTerm is one alternative of a rule's ports.
+type portTerm struct {
+	protocol uint8
+	ports    []ruleset.PortRange
+	// named is the set of a named port, or empty.
+	named string
+}
+
+// peerTerm is one alternative of a rule's peers: the zero value is every address of the family.
+type peerTerm struct {
+	prefix netip.Prefix
+	set    string
+}
+
+// addRule appends what one rule of a policy becomes: each of its ports with each of its peers. Jumps to a chain
+// of peers are not to be had here, see the package's comment; multiport keeps the ports few.
+func (u *unit) addRule(c *ruleset.Chain, p *program.Policy, d program.Direction, r *program.Rule, v verdicts, f ruleset.Family) {
+	comment := ruleset.Comment(fmt.Sprintf("%s %s[%d]", p.ID, d, r.Index))
+	end := ruleset.Src
+	if d == program.Egress {
+		end = ruleset.Dst
+	}
+	peers := u.peerTerms(&r.Peers, f)
+	for _, port := range portTerms(&r.Ports, f) {
+		for _, peer := range peers {
+			rule := ruleset.Rule{Protocol: port.protocol, Ports: port.ports, Comment: comment, Target: v[r.Verdict]}
+			if port.named != "" {
+				rule.Sets = append(rule.Sets, ruleset.SetMatch{Set: port.named, End: ruleset.DstPort})
+			}
+			if peer.set != "" {
+				rule.Sets = append(rule.Sets, ruleset.SetMatch{Set: peer.set, End: end})
+			}
+			if end == ruleset.Src {
+				rule.Src = peer.prefix
+			} else {
+				rule.Dst = peer.prefix
+			}
+			c.Rules = append(c.Rules, rule)
+		}
+	}
+}
+
+// portTerms gives a term for each protocol's ports, as many as fit one rule, and one for each named port.
+func portTerms(ps *program.Ports, f ruleset.Family) []portTerm {
+	if ps.Any {
+		return []portTerm{{}}
+	}
+	var out []portTerm
+	slots := 0
+	for _, p := range mergePorts(ps.List) {
+		if p.First == 0 && p.Last == 65535 {
+			out = append(out, portTerm{protocol: p.Protocol})
+			continue
+		}
+		need := 1
+		if p.First != p.Last {
+			need = 2
+		}
+		if n := len(out); n == 0 || out[n-1].protocol != p.Protocol || slots+need > ruleset.MaxPorts {
+			out = append(out, portTerm{protocol: p.Protocol})
+			slots = 0
+		}
+		last := &out[len(out)-1]
+		last.ports = append(last.ports, ruleset.PortRange{First: p.First, Last: p.Last})
+		slots += need
+	}
+	for _, p := range ps.List {
+		if p.Named != "" {
+			out = append(out, portTerm{protocol: p.Protocol, named: portSet(p.Named, f)})
+		}
+	}
+	return out
+}
+
+// mergePorts gives the numeric entries, sorted, as ranges that neither overlap nor touch.
+func mergePorts(list []program.Port) []program.Port {
+	var in, out []program.Port
+	for _, p := range list {
+		if p.Named == "" {
+			in = append(in, p)
+		}
+	}
+	slices.SortFunc(in, func(a, b program.Port) int {
+		if a.Protocol != b.Protocol {
+			return int(a.Protocol) - int(b.Protocol)
+		}
+		return int(a.First) - int(b.First)
+	})
+	for _, p := range in {
+		if n := len(out); n > 0 && out[n-1].Protocol == p.Protocol && int(p.First) <= int(out[n-1].Last)+1 {
+			out[n-1].Last = max(out[n-1].Last, p.Last)
+			continue
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// peerTerms gives a term for each peer; the blocks of one rule become one term or few.
+func (u *unit) peerTerms(ps *program.Peers, f ruleset.Family) []peerTerm {
+	if ps.Any {
+		return []peerTerm{{}}
+	}
+	var out []peerTerm
+	for _, id := range ps.Sets {
+		out = append(out, peerTerm{set: peerSet(id, f)})
+	}
+	var blocks []netip.Prefix
+	for _, r := range ranges.Union(ps.Blocks, f == ruleset.V4) {
+		blocks = append(blocks, prefixes(r)...)
+	}
+	if len(blocks) > maxPrefixes {
+		s := blockSet(blocks, f)
+		u.sets = append(u.sets, s)
+		return append(out, peerTerm{set: s.Name})
+	}
+	for _, b := range blocks {
+		if b.Bits() == 0 {
+			b = netip.Prefix{}
+		}
+		out = append(out, peerTerm{prefix: b})
+	}
+	return out
+}
+
+// blockSet makes the set of prefixes that do not overlap. Sets with the same prefixes are one, and never
+// change. The whole address space, which hash:net does not take, is never among several.
+func blockSet(blocks []netip.Prefix, f ruleset.Family) *ruleset.Set {
+	s := &ruleset.Set{Type: ruleset.HashNet, Members: make(map[ruleset.Member]struct{}, len(blocks))}
+	var parts []string
+	for _, b := range blocks {
+		s.Members[ruleset.Member{Prefix: b}] = struct{}{}
+		parts = append(parts, b.String())
+	}
+	s.Name = ruleset.Name(fmt.Sprintf("%dB", f), parts...)
+	return s
+}
+
+// prefixes gives the fewest prefixes that hold exactly the range's addresses.
+func prefixes(r ranges.Range) []netip.Prefix {
+	var out []netip.Prefix
+	for first := r.First; first.IsValid() && !r.Last.Less(first); {
+		p := ruleset.Host(first)
+		for p.Bits() > 0 {
+			wider := netip.PrefixFrom(first, p.Bits()-1).Masked()
+			if wider.Addr() != first || r.Last.Less(last(wider)) {
+				break
+			}
+			p = wider
+		}
+		out = append(out, p)
+		first = last(p).Next()
+	}
+	return out
+}
+
+// last gives the last address of a prefix.
+func last(p netip.Prefix) netip.Addr {
+	raw := p.Addr().AsSlice()
+	for bit := p.Bits(); bit < len(raw)*8; bit++ {
+		raw[bit/8] |= 0x80 >> (bit % 8)
+	}
+	a, _ := netip.AddrFromSlice(raw) // raw is as long as an address
+	return a
+}

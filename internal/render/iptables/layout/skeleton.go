@@ -1,0 +1,73 @@
+package layout
+
+import (
+	"fmt"
+
+	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
+	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
+)
+
+// Names of the chains that every table with rules has, besides those that the built-in chains jump to.
+const (
+	chainEgress  = ruleset.Prefix + "EGRESS"
+	chainIngress = ruleset.Prefix + "INGRESS"
+	chainOpen    = ruleset.Prefix + "OPEN"
+	chainDenied  = ruleset.Prefix + "DENIED"
+)
+
+// Neighbour discovery and router messages, which always pass.
+const (
+	firstNeighbour = 133
+	lastNeighbour  = 137
+)
+
+func jump(chain string) ruleset.Target   { return ruleset.Target{Kind: ruleset.Jump, Chain: chain} }
+func gotoTo(chain string) ruleset.Target { return ruleset.Target{Kind: ruleset.Goto, Chain: chain} }
+
+var (
+	// allow means: as far as this end of the packet is concerned, it passes.
+	allow = ruleset.Target{Kind: ruleset.Return}
+	drop  = ruleset.Target{Kind: ruleset.Drop}
+)
+
+// midStream drops TCP packets that belong to no known connection and open none. Without it a connection that
+// was cut would come back through its own reply, which conntrack takes for a new connection of the other end.
+func midStream(comment string) ruleset.Rule {
+	return ruleset.Rule{Protocol: program.TCP, NotSYN: true, Comment: ruleset.Comment(comment), Target: drop}
+}
+
+// skeleton gives the chains that do not depend on the program.
+func skeleton(f ruleset.Family) unit {
+	known := ruleset.Rule{Established: true, Target: allow}
+	node := ruleset.Rule{LocalSource: true, Comment: "a node always reaches its pods", Target: allow}
+	var judge []ruleset.Rule
+	if f == ruleset.V6 {
+		for typ := uint8(firstNeighbour); typ <= lastNeighbour; typ++ {
+			judge = append(judge, ruleset.Rule{Protocol: program.ICMPv6, ICMPv6Type: typ, Target: allow})
+		}
+	}
+	judge = append(judge,
+		ruleset.Rule{Comment: "egress of the source of the packet", Target: jump(chainEgress)},
+		ruleset.Rule{Comment: "ingress of its destination", Target: jump(chainIngress)})
+	return unit{chains: []*ruleset.Chain{
+		{Name: ruleset.ChainForward, Rules: append([]ruleset.Rule{known}, judge...)},
+		{Name: ruleset.ChainOutput, Rules: append([]ruleset.Rule{known, node}, judge...)},
+		{Name: chainOpen, Rules: []ruleset.Rule{midStream("pods that are isolated in the other direction only")}},
+	}}
+}
+
+// putTrees lays out the trees over this node's isolated addresses.
+func (l *family) putTrees() {
+	for _, d := range program.Directions() {
+		t := tree{family: l.f, word: "I", dst: true, target: func(a string) ruleset.Target { return gotoTo(a) }}
+		root := chainIngress
+		if d == program.Egress {
+			t.word, t.dst, t.src, root = "E", false, true, chainEgress
+		}
+		l.putUnit(fmt.Sprintf("tree %s", d), unit{chains: t.chains(root, l.entries[d])})
+	}
+	own := tree{family: l.f, word: "D", src: true, dst: true,
+		target: func(string) ruleset.Target { return allow },
+		tail:   []ruleset.Rule{{Comment: "no policy allows it", Target: drop}}}
+	l.putUnit("tree denied", unit{chains: own.chains(chainDenied, l.entries[program.Ingress])})
+}

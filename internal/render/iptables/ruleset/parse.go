@@ -1,0 +1,189 @@
+package ruleset
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// State is what one family has installed of ours, as text.
+type State struct {
+	// Chains holds the rules of our chains, in canonical text without the chain's name.
+	Chains map[string][]string
+	// Jumps holds the rules of others' chains that lead to ours.
+	Jumps []JumpRule
+	Sets  map[string]*SetState
+}
+
+// JumpRule is a rule in a chain that is not ours.
+type JumpRule struct {
+	Chain string
+	// Index is the rule's place in its chain, from 0.
+	Index int
+	Rule  string
+}
+
+// SetState is one installed set.
+type SetState struct {
+	// Spec is type and family, as in "hash:ip family inet".
+	Spec    string
+	Members map[string]struct{}
+}
+
+// NewState gives the state of a family that has nothing of ours.
+func NewState() *State {
+	return &State{Chains: map[string][]string{}, Sets: map[string]*SetState{}}
+}
+
+// StateOf gives what is installed once a table is.
+func StateOf(t *Table) *State {
+	s := NewState()
+	s.Take(t, nil)
+	return s
+}
+
+// Empty says whether nothing is ours.
+func (s *State) Empty() bool { return len(s.Chains)+len(s.Jumps)+len(s.Sets) == 0 }
+
+// ReadChains adds what iptables-save says of the filter table.
+func (s *State) ReadChains(save string) error {
+	index := map[string]int{}
+	table := ""
+	for _, line := range strings.Split(save, "\n") {
+		switch {
+		case strings.HasPrefix(line, "*"):
+			table = line[1:]
+		case table != "filter":
+		case strings.HasPrefix(line, ":"+Prefix):
+			name, _, _ := strings.Cut(line[1:], " ")
+			s.Chains[name] = []string{}
+		case strings.HasPrefix(line, "-A "):
+			chain, rule, _ := strings.Cut(line[3:], " ")
+			at := index[chain]
+			index[chain]++
+			ours := strings.HasPrefix(chain, Prefix)
+			if !ours && !strings.Contains(rule, Prefix) {
+				continue
+			}
+			words, err := canonical(rule)
+			if err != nil {
+				return fmt.Errorf("chain %s: %w", chain, err)
+			}
+			switch {
+			case ours:
+				s.Chains[chain] = append(s.Chains[chain], join(words))
+			case strings.HasPrefix(targetChain(words), Prefix):
+				s.Jumps = append(s.Jumps, JumpRule{chain, at, join(words)})
+			}
+		}
+	}
+	return nil
+}
+
+// ReadSets adds what ipset save says of our sets of one family.
+func (s *State) ReadSets(f Family, save string) error {
+	suffix := (&Set{}).spec(f)
+	suffix = suffix[strings.Index(suffix, " "):]
+	for _, line := range strings.Split(save, "\n") {
+		words := strings.Fields(line)
+		if len(words) < 3 || !strings.HasPrefix(words[1], Prefix) {
+			continue
+		}
+		switch {
+		case words[0] == "create" && len(words) >= 5 && words[3] == "family":
+			if spec := strings.Join(words[2:5], " "); strings.HasSuffix(spec, suffix) {
+				s.Sets[words[1]] = &SetState{Spec: spec, Members: map[string]struct{}{}}
+			}
+		case words[0] == "create" && f == V4: // a type without family: nobody's of ours, but its name is
+			s.Sets[words[1]] = &SetState{Spec: words[2], Members: map[string]struct{}{}}
+		case words[0] == "add":
+			set := s.Sets[words[1]]
+			if set == nil {
+				continue
+			}
+			set.Members[memberText(words[2])] = struct{}{}
+		}
+	}
+	return nil
+}
+
+// memberText writes the address of a member as Go does; what is none of our members is left as it is.
+func memberText(s string) string {
+	addr, rest, _ := strings.Cut(s, ",")
+	if rest != "" {
+		rest = "," + rest
+	}
+	if p, err := netip.ParsePrefix(addr); err == nil {
+		return prefixText(p) + rest
+	}
+	if a, err := netip.ParseAddr(addr); err == nil {
+		return a.String() + rest
+	}
+	return s
+}
+
+// canonical splits a rule into words, with its addresses and quotes written as Rule.String writes them.
+func canonical(rule string) ([]string, error) {
+	words, err := split(rule)
+	if err != nil {
+		return nil, err
+	}
+	for i := range words {
+		if i > 0 && (words[i-1] == "-s" || words[i-1] == "-d") {
+			if p, err := netip.ParsePrefix(words[i]); err == nil {
+				words[i] = p.String()
+			} else if a, err := netip.ParseAddr(words[i]); err == nil {
+				words[i] = Host(a).String()
+			}
+		}
+		words[i] = quote(words[i])
+	}
+	return words, nil
+}
+
+func join(words []string) string { return strings.Join(words, " ") }
+
+// targetChain gives the word after the last -j or -g.
+func targetChain(words []string) string {
+	for i := len(words) - 2; i >= 0; i-- {
+		if words[i] == "-j" || words[i] == "-g" {
+			return words[i+1]
+		}
+	}
+	return ""
+}
+
+// split cuts a line of iptables-save into words: blanks separate, double quotes hold together, a backslash
+// inside them takes the next character as it is.
+func split(line string) ([]string, error) {
+	var words []string
+	var word strings.Builder
+	inside, quoted := false, false
+	for i := 0; i < len(line); i++ {
+		c := line[i]
+		switch {
+		case quoted && c == '\\' && i+1 < len(line):
+			i++
+			word.WriteByte(line[i])
+		case c == '"':
+			quoted = !quoted
+			inside = true
+		case c == ' ' && !quoted:
+			if inside {
+				words = append(words, word.String())
+				word.Reset()
+			}
+			inside = false
+		default:
+			word.WriteByte(c)
+			inside = true
+		}
+	}
+	if quoted {
+		return nil, fmt.Errorf("quote without end in %q", line)
+	}
+	if inside {
+		words = append(words, word.String())
+	}
+	return words, nil
+}

@@ -1,0 +1,176 @@
+// Package ruleset holds what one node's iptables chains and ipsets contain as plain values, and what follows
+// from the values alone: their canonical text (that of iptables-save and ipset save), what leads from the
+// installed text to the desired one, whether the kernel would accept that, and the verdict that a packet gets
+// (trace).
+//
+// It does not decide what the rules should be (package layout does) and does not run any program (package
+// kernel does). It knows exactly those matches, targets and set types that this project writes.
+package ruleset
+
+import "net/netip"
+
+// Prefix begins the name of every chain and set of ours. What bears it is ours to change and to remove; nothing
+// else is.
+const Prefix = "NETPOL-"
+
+// Names of the chains that the built-in chains jump to.
+const (
+	ChainForward = Prefix + "FORWARD"
+	ChainOutput  = Prefix + "OUTPUT"
+)
+
+// Family is an IP family. Each has rules and sets of its own.
+type Family uint8
+
+const (
+	// V4 is IPv4.
+	V4 Family = 4
+	// V6 is IPv6.
+	V6 Family = 6
+)
+
+// Families lists both families in the order in which texts show them.
+func Families() [2]Family { return [2]Family{V4, V6} }
+
+// FamilyOf gives the family of an unmapped address.
+func FamilyOf(a netip.Addr) Family {
+	if a.Is4() {
+		return V4
+	}
+	return V6
+}
+
+// String gives the name that metrics and status use.
+func (f Family) String() string {
+	if f == V6 {
+		return "ipv6"
+	}
+	return "ipv4"
+}
+
+// Ruleset is what both families have.
+type Ruleset struct{ V4, V6 *Table }
+
+// Table gives the part of one family.
+func (r *Ruleset) Table(f Family) *Table {
+	if f == V6 {
+		return r.V6
+	}
+	return r.V4
+}
+
+// Table is our chains in the filter table of one family, and our sets of that family. If it has ChainForward
+// and ChainOutput, the first rules of FORWARD and OUTPUT lead there. Maps are never nil.
+type Table struct {
+	Family Family
+	Chains map[string]*Chain
+	Sets   map[string]*Set
+}
+
+// NewTable gives an empty Table: nothing is ours, and no packet is judged.
+func NewTable(f Family) *Table {
+	return &Table{Family: f, Chains: map[string]*Chain{}, Sets: map[string]*Set{}}
+}
+
+// Chain is a chain of ours. A packet that reaches its end goes on after the last jump.
+type Chain struct {
+	Name  string
+	Rules []Rule
+}
+
+// PortRange is the ports First to Last, both included.
+type PortRange struct{ First, Last uint16 }
+
+// Rule applies its target to the packets that match all of its conditions. Zero conditions match everything.
+type Rule struct {
+	// Src and Dst are the prefixes of the packet's ends; the zero Prefix matches every address.
+	Src, Dst netip.Prefix
+	// Protocol is the transport protocol; 0 is any.
+	Protocol uint8
+	// Ports are alternatives for the destination port, at most MaxPorts slots; they need TCP, UDP or SCTP.
+	Ports []PortRange
+	// NotSYN asks for TCP packets that do not open a connection; it needs TCP.
+	NotSYN bool
+	// ICMPv6Type asks for one type, if it is not 0; it needs ICMPv6.
+	ICMPv6Type uint8
+	// Established asks for packets of a known connection and the ICMP errors that belong to one.
+	Established bool
+	// LocalSource asks for a source that is an address of this node.
+	LocalSource bool
+	// Sets must all hold the packet.
+	Sets []SetMatch
+	// Comment is for people; see Comment.
+	Comment string
+	Target  Target
+}
+
+// MaxPorts is how many ports one rule can list; a range counts twice.
+const MaxPorts = 15
+
+// SetMatch looks a packet up in a set.
+type SetMatch struct {
+	Set string
+	End End
+}
+
+// End says what of a packet is looked up.
+type End uint8
+
+const (
+	// Src is the source address.
+	Src End = iota
+	// Dst is the destination address.
+	Dst
+	// DstPort is the destination address, the protocol and the destination port.
+	DstPort
+)
+
+// TargetKind is what a rule does to a packet.
+type TargetKind uint8
+
+const (
+	// Drop ends the packet. It is the zero value, so that what is left unset stays closed.
+	Drop TargetKind = iota
+	// Return goes back to the rule after the last jump: past all chains that were entered by a goto.
+	Return
+	// Jump goes to a chain and comes back.
+	Jump
+	// Goto goes to a chain and does not come back to this one.
+	Goto
+)
+
+// Target of a rule. Chain is set for Jump and Goto only.
+type Target struct {
+	Kind  TargetKind
+	Chain string
+}
+
+// SetType is the type of a set.
+type SetType uint8
+
+const (
+	// HashIP holds addresses.
+	HashIP SetType = iota
+	// HashNet holds prefixes, the whole address space excepted.
+	HashNet
+	// HashIPPort holds addresses with protocol and port.
+	HashIPPort
+)
+
+// Set of one family. Name and Type of an installed set never change.
+type Set struct {
+	Name    string
+	Type    SetType
+	Members map[Member]struct{}
+}
+
+// Member of a set; which fields count depends on the set's type, the others are zero.
+type Member struct {
+	// Prefix is an address, as a prefix of its full length, unless the set is a HashNet.
+	Prefix   netip.Prefix
+	Protocol uint8
+	Port     uint16
+}
+
+// Host gives the prefix that holds one address.
+func Host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }

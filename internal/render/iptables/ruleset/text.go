@@ -1,0 +1,197 @@
+package ruleset
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
+)
+
+// jumpComment tells an operator whose rule stands first in FORWARD and OUTPUT.
+const jumpComment = "NetworkPolicy: netpol-agent keeps this rule first"
+
+// Text writes what the table has: first the sets in the language of ipset restore, then the chains in that of
+// iptables-restore --noflush. Equal tables have equal texts.
+func (t *Table) Text() string {
+	plan := Diff(t, NewState(), nil)
+	return fmt.Sprintf("# %s: ipset restore\n%s# %s: iptables-restore --noflush\n%s", t.Family, plan.Before, t.Family, plan.Restore)
+}
+
+// Text writes both families.
+func (r *Ruleset) Text() string { return r.V4.Text() + "\n" + r.V6.Text() }
+
+// Difference tells people where two rulesets differ; empty if they do not.
+func (r *Ruleset) Difference(o *Ruleset) string {
+	var b strings.Builder
+	for _, f := range Families() {
+		have := StateOf(o.Table(f))
+		if p := Diff(r.Table(f), have, nil); !p.Empty() {
+			fmt.Fprintf(&b, "%s:\n%s%s%s", f, p.Before, p.Restore, p.After)
+		}
+	}
+	return b.String()
+}
+
+// jumps gives the rules that lead from the built-in chains to ours.
+func (t *Table) jumps() map[string]string {
+	out := map[string]string{}
+	for builtin, chain := range map[string]string{"FORWARD": ChainForward, "OUTPUT": ChainOutput} {
+		if t.Chains[chain] != nil {
+			out[builtin] = Rule{Comment: jumpComment, Target: Target{Jump, chain}}.String()
+		}
+	}
+	return out
+}
+
+// lines gives the rules of a chain as text, without the chain's name.
+func (c *Chain) lines() []string {
+	out := make([]string, len(c.Rules))
+	for i, r := range c.Rules {
+		out[i] = r.String()
+	}
+	return out
+}
+
+// String gives the rule as iptables-save writes it, without the chain's name.
+func (r Rule) String() string {
+	var w []string
+	add := func(words ...string) { w = append(w, words...) }
+	if r.Src.IsValid() {
+		add("-s", r.Src.String())
+	}
+	if r.Dst.IsValid() {
+		add("-d", r.Dst.String())
+	}
+	if r.Protocol != 0 {
+		add("-p", protocolName(r.Protocol))
+	}
+	w = append(w, r.transportWords()...)
+	if r.Established {
+		add("-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED")
+	}
+	if r.LocalSource {
+		add("-m", "addrtype", "--src-type", "LOCAL")
+	}
+	for _, s := range r.Sets {
+		add("-m", "set", "--match-set", s.Set, s.End.String())
+	}
+	if r.Comment != "" {
+		add("-m", "comment", "--comment", quote(r.Comment))
+	}
+	return strings.Join(append(w, r.Target.words()...), " ")
+}
+
+func (r Rule) transportWords() []string {
+	name := protocolName(r.Protocol)
+	switch {
+	case r.NotSYN:
+		return []string{"-m", "tcp", "!", "--tcp-flags", "FIN,SYN,RST,ACK", "SYN"}
+	case r.ICMPv6Type != 0:
+		return []string{"-m", "icmp6", "--icmpv6-type", fmt.Sprint(r.ICMPv6Type)}
+	case len(r.Ports) == 1:
+		return []string{"-m", name, "--dport", r.Ports[0].String()}
+	case len(r.Ports) > 1:
+		parts := make([]string, len(r.Ports))
+		for i, p := range r.Ports {
+			parts[i] = p.String()
+		}
+		return []string{"-m", "multiport", "--dports", strings.Join(parts, ",")}
+	}
+	return nil
+}
+
+// String gives the range as the tools write it: "80" or "80:90".
+func (p PortRange) String() string {
+	if p.First == p.Last {
+		return fmt.Sprint(p.First)
+	}
+	return fmt.Sprintf("%d:%d", p.First, p.Last)
+}
+
+// String gives the word of the set match.
+func (e End) String() string {
+	return [...]string{Src: "src", Dst: "dst", DstPort: "dst,dst"}[e]
+}
+
+func (t Target) words() []string {
+	switch t.Kind {
+	case Return:
+		return []string{"-j", "RETURN"}
+	case Jump:
+		return []string{"-j", t.Chain}
+	case Goto:
+		return []string{"-g", t.Chain}
+	default:
+		return []string{"-j", "DROP"}
+	}
+}
+
+func protocolName(p uint8) string {
+	switch p {
+	case program.TCP:
+		return "tcp"
+	case program.UDP:
+		return "udp"
+	case program.SCTP:
+		return "sctp"
+	case program.ICMPv6:
+		return "ipv6-icmp"
+	default:
+		return fmt.Sprint(p)
+	}
+}
+
+// String gives the type as ipset writes it.
+func (t SetType) String() string {
+	return [...]string{HashIP: "hash:ip", HashNet: "hash:net", HashIPPort: "hash:ip,port"}[t]
+}
+
+// spec is what must not differ between the installed and the desired set.
+func (s *Set) spec(f Family) string {
+	family := "inet"
+	if f == V6 {
+		family = "inet6"
+	}
+	return s.Type.String() + " family " + family
+}
+
+// text gives the member as ipset save writes it.
+func (t SetType) text(m Member) string {
+	addr := prefixText(m.Prefix)
+	if t == HashIPPort {
+		return fmt.Sprintf("%s,%s:%d", addr, protocolName(m.Protocol), m.Port)
+	}
+	return addr
+}
+
+// prefixText leaves the length of a full-length prefix out, as ipset does.
+func prefixText(p netip.Prefix) string {
+	if p.IsSingleIP() {
+		return p.Addr().String()
+	}
+	return p.String()
+}
+
+func (s *Set) texts() map[string]struct{} {
+	out := make(map[string]struct{}, len(s.Members))
+	for m := range s.Members {
+		out[s.Type.text(m)] = struct{}{}
+	}
+	return out
+}
+
+// quote writes a word so that the tools read it as one.
+func quote(s string) string {
+	plain := strings.IndexFunc(s, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-.,:/!+=", r))
+	}) < 0
+	if plain && s != "" {
+		return s
+	}
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
