@@ -22,7 +22,7 @@ var (
 	// Uplink is the node's address on the network of the nodes.
 	Uplink = prefixes("192.168.50.1/24", "fd00:192:168:50::1/64")
 	// Tunnel is an address of the node such as Flannel's VXLAN device has.
-	Tunnel = prefixes("10.244.1.0/32", "fd00:10:244:1::a/128")
+	Tunnel = prefixes("10.244.1.0/32", "fd00:10:244:f::1/128")
 	// OtherNode is the address of another node; it is outside's own.
 	OtherNode = prefixes("192.168.50.2/24", "fd00:192:168:50::2/64")
 	// Narrow is a network behind outside whose packets are at most NarrowMTU bytes long. No address of it is anybody's.
