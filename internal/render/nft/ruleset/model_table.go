@@ -287,20 +287,27 @@ func (t *txState) addInterval(s *tableState, set *Set, e Elem) *RefusalError {
 	order := s.intervals[set.Name]
 	i, _ := slices.BinarySearchFunc(order, e, compareStart)
 	for _, near := range order[max(i-1, 0):min(i+1, len(order))] {
-		switch {
-		case near.B.Less(e.A) || e.B.Less(near.A):
-		case e.A != near.A && (isHighest(e.B) || isHighest(near.B)):
-			// The kernel stores no end for an interval up to the highest address and overlooks some overlaps with it.
-			if r := t.mistake("set %q: %s overlaps %s", set.Name, set.keyText(e), set.keyText(near)); r != nil {
-				return r
-			}
-		default:
+		if near.B.Less(e.A) || e.B.Less(near.A) {
+			continue
+		}
+		// The kernel stores no end for an interval up to the highest address and overlooks some overlaps where one
+		// is concerned: the new one, or the last one that the set has.
+		if last := order[len(order)-1]; !overlooked(e, near) && !overlooked(e, last) {
 			return refuse(syscall.EEXIST, "set %q: %s overlaps %s", set.Name, set.keyText(e), set.keyText(near))
+		}
+		if r := t.mistake("set %q: %s overlaps %s", set.Name, set.keyText(e), set.keyText(near)); r != nil {
+			return r
 		}
 	}
 	s.intervals[set.Name] = slices.Insert(order, i, e)
 	t.onUndo(func() { s.dropInterval(set.Name, e) })
 	return nil
+}
+
+// overlooked says whether the kernel may not notice that a new interval overlaps another.
+func overlooked(e, other Elem) bool {
+	overlap := !other.B.Less(e.A) && !e.B.Less(other.A)
+	return overlap && e.A != other.A && (isHighest(e.B) || isHighest(other.B))
 }
 
 // isHighest says whether a is the last address of its family.
