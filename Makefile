@@ -1,7 +1,8 @@
 # "make" lists the targets.
 
-SHELL := /bin/bash
-GO    ?= go
+SHELL       := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+GO          ?= go
 
 # Cases of each property test; CI runs 20,000.
 RAPID_CHECKS ?= 1000
@@ -80,7 +81,8 @@ kernel: ## rules in a real kernel, packets in network namespaces (root)
 
 .PHONY: swap
 swap: ## thousands of policy changes under traffic: nothing permitted lost, nothing forbidden through (root)
-	$(GO) test -count=1 -timeout 20m -v -run '^TestKernelSwap' ./test/kernel/...
+	@# A run without this test must not pass for a good one.
+	$(GO) test -count=1 -timeout 20m -v -run '^TestKernelSwap' ./test/kernel/... | tee /dev/stderr | grep '^--- PASS: TestKernelSwap' >/dev/null
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for a while (FUZZTIME=20s)
