@@ -188,9 +188,10 @@ func TestFailedPassIsRepeatedWithWhatCameMeanwhile(t *testing.T) {
 		if len(table.dumps) != 4 || failures != 3 {
 			t.Fatalf("%d dumps, %d failures", len(table.dumps), failures)
 		}
-		for i, want := range []time.Duration{100, 200, 400} {
-			if gap := table.times[i+1].Sub(table.times[i]); gap != want*time.Millisecond {
-				t.Errorf("try %d came after %s, want %d ms", i+1, gap, want)
+		for i := range 3 {
+			want := retryFirst << i
+			if gap := table.times[i+1].Sub(table.times[i]); gap != want {
+				t.Errorf("try %d came after %s, want %s", i+1, gap, want)
 			}
 		}
 		if len(table.dumps[3]) != 2 || len(table.flows) != 0 {

@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -154,7 +155,7 @@ func TestShortFailureStaysReady(t *testing.T) {
 		r := newRig(t, nil)
 		r.MarkSynced()
 		synctest.Wait()
-		r.backend.set(func() { r.backend.fail = func(n int) error { return errKernel } })
+		r.backend.set(func() { r.backend.fail = func(int) error { return errKernel } })
 		r.put(denyAll("deny"))
 		r.put(pod("a", testNode, "10.0.0.1", nil))
 		time.Sleep(time.Second)
@@ -425,7 +426,7 @@ func TestStopFinishesTheTransaction(t *testing.T) {
 		if d := time.Since(start); d != 2*time.Second {
 			t.Errorf("ended %s after the signal, the transaction needed 2 s more", d)
 		}
-		if err := r.Do(t.Context(), func() {}); err != ErrStopped {
+		if err := r.Do(t.Context(), func() {}); !errors.Is(err, ErrStopped) {
 			t.Errorf("Do after the end: %v", err)
 		}
 	})

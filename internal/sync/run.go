@@ -61,7 +61,7 @@ func Run(ctx context.Context, cfg Config) error {
 	a.health = NewHealth(0, 0, cfg.silentFor)
 	a.metrics = NewMetrics(cfg.Version, a.queue.Len)
 	defer a.close()
-	if err := a.open(); err != nil {
+	if err := a.open(ctx); err != nil {
 		return err
 	}
 	a.assemble()
@@ -112,11 +112,11 @@ type agent struct {
 
 // open takes what the machine must give: ports, the right to change its rules, a way to the API server. It
 // changes nothing.
-func (a *agent) open() (err error) {
-	if a.healthPort, err = listen("health", a.cfg.HealthAddr, "--health-addr"); err != nil {
+func (a *agent) open(ctx context.Context) (err error) {
+	if a.healthPort, err = listen(ctx, "health", a.cfg.HealthAddr, "--health-addr"); err != nil {
 		return err
 	}
-	if a.metricsPort, err = listen("metrics", a.cfg.MetricsAddr, "--metrics-addr"); err != nil {
+	if a.metricsPort, err = listen(ctx, "metrics", a.cfg.MetricsAddr, "--metrics-addr"); err != nil {
 		return err
 	}
 	if a.statusPort, err = listenStatus(orDefault(a.cfg.StatusSocket, DefaultStatusSocket)); err != nil {

@@ -17,11 +17,11 @@ import (
 )
 
 // listen opens a TCP port; addr "" or "0" means none. The error says which flag gives another.
-func listen(what, addr, flag string) (net.Listener, error) {
+func listen(ctx context.Context, what, addr, flag string) (net.Listener, error) {
 	if addr == "" || addr == "0" {
 		return nil, nil
 	}
-	l, err := net.Listen("tcp", addr)
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if errors.Is(err, unix.EADDRINUSE) {
 		return nil, fmt.Errorf("%s address %s is in use: free it, or choose another one with %s", what, addr, flag)
 	}
