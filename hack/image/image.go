@@ -1,0 +1,140 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+const (
+	programPath = "usr/local/bin/netpol-agent"
+	licensePath = "usr/share/doc/netpol-agent/LICENSE"
+	source      = "https://github.com/netpol-agent/netpol-agent"
+	description = "Enforces Kubernetes NetworkPolicy on a node, beside a network plugin that does not"
+)
+
+// index is the image of all platforms.
+func (s spec) index() (v1.ImageIndex, error) {
+	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	for _, b := range s.Binaries {
+		img, err := s.image(b)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", b.Platform, err)
+		}
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{
+			Add:        img,
+			Descriptor: v1.Descriptor{Platform: &b.Platform, MediaType: types.OCIManifestSchema1},
+		})
+	}
+	annotated, ok := mutate.Annotations(index, s.labels()).(v1.ImageIndex)
+	if !ok {
+		return nil, fmt.Errorf("annotations made something else of an index")
+	}
+	return annotated, nil
+}
+
+func (s spec) labels() map[string]string {
+	return map[string]string{
+		"org.opencontainers.image.title":       "netpol-agent",
+		"org.opencontainers.image.description": description,
+		"org.opencontainers.image.source":      source,
+		"org.opencontainers.image.licenses":    "Apache-2.0",
+		"org.opencontainers.image.version":     s.Version,
+		"org.opencontainers.image.revision":    s.Commit,
+		"org.opencontainers.image.created":     s.Created.Format(time.RFC3339),
+	}
+}
+
+// image is one platform's: a single layer with the program and its license, and nothing to start but the program.
+// It runs as root, because Kubernetes gives added capabilities to root alone; the DaemonSet takes all others away.
+func (s spec) image(b binary) (v1.Image, error) {
+	content, err := s.layer(b)
+	if err != nil {
+		return nil, err
+	}
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(content)), nil
+	}, tarball.WithMediaType(types.OCILayer))
+	if err != nil {
+		return nil, err
+	}
+	base := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	img, err := mutate.Append(base, mutate.Addendum{
+		Layer: layer,
+		History: v1.History{
+			Created: v1.Time{Time: s.Created}, CreatedBy: "make image", Comment: "netpol-agent " + s.Version,
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := img.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	cfg = cfg.DeepCopy()
+	cfg.OS, cfg.Architecture, cfg.Variant = b.Platform.OS, b.Platform.Architecture, b.Platform.Variant
+	cfg.Created = v1.Time{Time: s.Created}
+	cfg.Config = v1.Config{
+		User:       "0:0",
+		Entrypoint: []string{"/" + programPath},
+		Cmd:        []string{"run"},
+		Env:        []string{"PATH=/" + path.Dir(programPath)},
+		WorkingDir: "/",
+		Labels:     s.labels(),
+	}
+	return mutate.ConfigFile(img, cfg)
+}
+
+// layer is the tar of the image's files. All belong to root, and have the image's time.
+func (s spec) layer(b binary) ([]byte, error) {
+	var buf bytes.Buffer
+	tw := tar.NewWriter(&buf)
+	made := map[string]bool{".": true}
+	add := func(name, from string, mode int64) error {
+		data, err := os.ReadFile(from)
+		if err != nil {
+			return err
+		}
+		if err := s.parents(tw, path.Dir(name), made); err != nil {
+			return err
+		}
+		hdr := &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: mode, Size: int64(len(data)), ModTime: s.Created}
+		if err := tw.WriteHeader(hdr); err != nil {
+			return err
+		}
+		_, err = tw.Write(data)
+		return err
+	}
+	if err := add(programPath, b.Path, 0o755); err != nil {
+		return nil, err
+	}
+	if err := add(licensePath, s.License, 0o644); err != nil {
+		return nil, err
+	}
+	if err := tw.Close(); err != nil {
+		return nil, err
+	}
+	return buf.Bytes(), nil
+}
+
+func (s spec) parents(tw *tar.Writer, dir string, made map[string]bool) error {
+	if made[dir] {
+		return nil
+	}
+	if err := s.parents(tw, path.Dir(dir), made); err != nil {
+		return err
+	}
+	made[dir] = true
+	return tw.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir + "/", Mode: 0o755, ModTime: s.Created})
+}
