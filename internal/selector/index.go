@@ -1,5 +1,11 @@
 package selector
 
+import (
+	"iter"
+	"maps"
+	"slices"
+)
+
 // PodKey names a pod.
 type PodKey struct{ Namespace, Name string }
 
@@ -26,6 +32,8 @@ type namespace struct {
 	known  bool
 	labels map[string]string
 	pods   map[PodKey]*indexedPod
+	// byLabel finds the pods that carry a label, so that a query that asks for one need not try all.
+	byLabel map[label][]*indexedPod
 	// queries holds every query that reaches this namespace.
 	queries bucket
 	// named counts the queries that name this namespace, so that it outlives its last pod.
@@ -143,7 +151,7 @@ func (ix *Index) SetPod(key PodKey, labels map[string]string) {
 		p = &indexedPod{key: key, matches: map[*query]struct{}{}}
 		ns.pods[key] = p
 	}
-	p.labels = labels
+	ns.relabel(p, labels)
 	for q := range p.matches {
 		if !q.Pods.Matches(labels) {
 			ix.mark(p, q, false)
@@ -162,6 +170,7 @@ func (ix *Index) DeletePod(key PodKey) {
 	for q := range p.matches {
 		ix.mark(p, q, false)
 	}
+	ns.relabel(p, nil)
 	delete(ns.pods, key)
 	ix.dropIfUnused(key.Namespace)
 }
@@ -180,7 +189,7 @@ func (ix *Index) mark(p *indexedPod, q *query, matches bool) {
 
 func (ix *Index) attach(ns *namespace, q *query) {
 	ns.queries.add(q)
-	for _, p := range ns.pods {
+	for p := range ns.candidates(q) {
 		if q.Pods.Matches(p.labels) {
 			ix.mark(p, q, true)
 		}
@@ -189,15 +198,43 @@ func (ix *Index) attach(ns *namespace, q *query) {
 
 func (ix *Index) detach(ns *namespace, q *query) {
 	ns.queries.remove(q)
-	for _, p := range ns.pods {
+	for p := range ns.candidates(q) {
 		ix.mark(p, q, false)
 	}
+}
+
+// candidates gives the pods among which all are that q matches.
+func (ns *namespace) candidates(q *query) iter.Seq[*indexedPod] {
+	if q.Pods.pinned {
+		return slices.Values(ns.byLabel[q.Pods.pin])
+	}
+	return maps.Values(ns.pods)
+}
+
+// relabel gives a pod other labels; nil takes all away.
+func (ns *namespace) relabel(p *indexedPod, labels map[string]string) {
+	for k, v := range p.labels {
+		if now, ok := labels[k]; ok && now == v {
+			continue
+		}
+		l := label{k, v}
+		rest := slices.DeleteFunc(ns.byLabel[l], func(o *indexedPod) bool { return o == p })
+		if ns.byLabel[l] = rest; len(rest) == 0 {
+			delete(ns.byLabel, l)
+		}
+	}
+	for k, v := range labels {
+		if was, ok := p.labels[k]; !ok || was != v {
+			ns.byLabel[label{k, v}] = append(ns.byLabel[label{k, v}], p)
+		}
+	}
+	p.labels = labels
 }
 
 func (ix *Index) namespace(name string) *namespace {
 	ns := ix.namespaces[name]
 	if ns == nil {
-		ns = &namespace{pods: map[PodKey]*indexedPod{}}
+		ns = &namespace{pods: map[PodKey]*indexedPod{}, byLabel: map[label][]*indexedPod{}}
 		ix.namespaces[name] = ns
 	}
 	return ns
