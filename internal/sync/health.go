@@ -2,6 +2,7 @@ package sync
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 )
@@ -141,7 +142,9 @@ func (h *Health) NotReady() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var out []string
-	no := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	no := func(format string, args ...any) {
+		out = append(out, strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "; "))
+	}
 	if h.draining {
 		no("the agent is ending; its rules stay")
 	}

@@ -133,7 +133,7 @@ func TestHealthHandler(t *testing.T) {
 	if w := ask("/readyz"); w.Code != http.StatusOK || w.Body.String() != "ok\n" {
 		t.Errorf("%d %q", w.Code, w.Body)
 	}
-	h.Bridge(errors.New("first"))
+	h.Bridge(errors.Join(errors.New("IPv4"), errors.New("IPv6")))
 	h.Draining()
 	if w := ask("/readyz"); w.Code != http.StatusServiceUnavailable || strings.Count(w.Body.String(), "\n") != 2 {
 		t.Errorf("want 503 and one reason a line, got %d %q", w.Code, w.Body)

@@ -113,10 +113,10 @@ type agent struct {
 // open takes what the machine must give: ports, the right to change its rules, a way to the API server. It
 // changes nothing.
 func (a *agent) open(ctx context.Context) (err error) {
-	if a.healthPort, err = listen(ctx, "health", a.cfg.HealthAddr, "--health-addr"); err != nil {
+	if a.healthPort, err = listen(ctx, "health", a.cfg.HealthAddr, "--health-bind-address"); err != nil {
 		return err
 	}
-	if a.metricsPort, err = listen(ctx, "metrics", a.cfg.MetricsAddr, "--metrics-addr"); err != nil {
+	if a.metricsPort, err = listen(ctx, "metrics", a.cfg.MetricsAddr, "--metrics-bind-address"); err != nil {
 		return err
 	}
 	if a.statusPort, err = listenStatus(orDefault(a.cfg.StatusSocket, DefaultStatusSocket)); err != nil {

@@ -148,8 +148,8 @@ func TestRunWithAPortInUse(t *testing.T) {
 	}
 	defer func() { _ = l.Close() }()
 	for flag, set := range map[string]func(*Config){
-		"--health-addr":  func(c *Config) { c.HealthAddr = l.Addr().String() },
-		"--metrics-addr": func(c *Config) { c.MetricsAddr = l.Addr().String() },
+		"--health-bind-address":  func(c *Config) { c.HealthAddr = l.Addr().String() },
+		"--metrics-bind-address": func(c *Config) { c.MetricsAddr = l.Addr().String() },
 	} {
 		cfg := testConfig(t, newFakeAPI(t, testNode).config(), &fakeBackend{})
 		set(&cfg)
