@@ -17,15 +17,15 @@ type Plan struct {
 	Restore string
 	// After is a script for ipset restore: the rest, and the end of sets that nothing names any more.
 	After string
-	// Ops counts chains, jumps and sets; Members counts changes of sets.
+	// Ops counts the chains, jumps and sets that change, Members the members of sets.
 	Ops, Members int
 }
 
 // Empty says whether there is nothing to do.
 func (p *Plan) Empty() bool { return p.Before == "" && p.Restore == "" && p.After == "" }
 
-// maxMembers bounds a set; the kernel sets nothing aside for it. The initial size is small because most sets
-// are, and the kernel doubles it when needed.
+// setOptions bound a set; the kernel sets nothing aside for it. The initial size is small because most sets are,
+// and the kernel doubles it when needed.
 const setOptions = "hashsize 64 maxelem 4194304"
 
 // Diff compares what dirty names, or everything if it is nil. The jumps from the built-in chains are always
@@ -79,7 +79,7 @@ func (p *Plan) restore(want *Table, have *State, dirty *Dirty) string {
 
 // jumps puts our jumps first where they are not, and removes all others that lead to chains of ours.
 func (p *Plan) jumps(want *Table, have *State) string {
-	wanted := want.jumps()
+	wanted := want.Jumps()
 	found := map[string][]JumpRule{}
 	for _, j := range have.Jumps {
 		found[j.Chain] = append(found[j.Chain], j)
@@ -138,6 +138,9 @@ func (p *Plan) sets(want *Table, have *State, dirty *Dirty) setScripts {
 				fmt.Fprintf(&lose, "del %s %s\n", name, m)
 			}
 			p.Members += len(added) + len(removed)
+			if len(added)+len(removed) > 0 {
+				p.Ops++
+			}
 		}
 	}
 	return setScripts{create.String(), gain.String(), lose.String(), destroy.String()}
@@ -187,7 +190,7 @@ func (s *State) Take(t *Table, dirty *Dirty) {
 		}
 	}
 	s.Jumps = nil
-	for chain, rule := range t.jumps() {
+	for chain, rule := range t.Jumps() {
 		s.Jumps = append(s.Jumps, JumpRule{Chain: chain, Rule: rule})
 	}
 	for name, members := range dirty.Sets {

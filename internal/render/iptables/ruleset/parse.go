@@ -187,3 +187,18 @@ func split(line string) ([]string, error) {
 	}
 	return words, nil
 }
+
+// StandsFirst says whether the rule is the first of the rules of a chain, and none of the others leads to a
+// chain of ours.
+func StandsFirst(rule string, rules []string) bool {
+	for i, text := range rules {
+		words, err := canonical(text)
+		if err != nil {
+			return false
+		}
+		if first := i == 0; first != strings.HasPrefix(targetChain(words), Prefix) || first && join(words) != rule {
+			return false
+		}
+	}
+	return len(rules) > 0
+}

@@ -44,8 +44,8 @@ func TestJumpIsPutBackFirst(t *testing.T) {
 	mustInstall(t, m, table())
 	for _, c := range []struct{ name, vandalism string }{
 		{"inserted before", "-I FORWARD 1 -j ACCEPT"},
-		{"removed", "-D FORWARD " + table().jumps()["FORWARD"]},
-		{"doubled", "-A FORWARD " + table().jumps()["FORWARD"]},
+		{"removed", "-D FORWARD " + table().Jumps()["FORWARD"]},
+		{"doubled", "-A FORWARD " + table().Jumps()["FORWARD"]},
 		{"another of our jumps", "-A INPUT -g NETPOL-A"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -54,7 +54,7 @@ func TestJumpIsPutBackFirst(t *testing.T) {
 			}
 			mustInstall(t, m, table())
 			head, _ := m.Head(V4, "FORWARD")
-			if head[0] != table().jumps()["FORWARD"] || strings.Count(strings.Join(head, "\n"), Prefix) != 1 {
+			if head[0] != table().Jumps()["FORWARD"] || strings.Count(strings.Join(head, "\n"), Prefix) != 1 {
 				t.Errorf("FORWARD has %q", head)
 			}
 		})

@@ -35,8 +35,8 @@ func (r *Ruleset) Difference(o *Ruleset) string {
 	return b.String()
 }
 
-// jumps gives the rules that lead from the built-in chains to ours.
-func (t *Table) jumps() map[string]string {
+// Jumps gives the rules that lead from the built-in chains to ours, by built-in chain.
+func (t *Table) Jumps() map[string]string {
 	out := map[string]string{}
 	for builtin, chain := range map[string]string{"FORWARD": ChainForward, "OUTPUT": ChainOutput} {
 		if t.Chains[chain] != nil {

@@ -1,0 +1,81 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+
+	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
+)
+
+// Detect says which variant the node's other components use, and why it thinks so: kubelet leaves a chain for
+// this purpose; without it, the variant in which others have more rules; without any, the one that the plain
+// name leads to. Our own rules do not count.
+func Detect() (Variant, string, error) {
+	rules := map[Variant]int{}
+	for _, v := range []Variant{NFT, Legacy} {
+		for _, name := range []string{"iptables", "ip6tables"} {
+			// Without -t the legacy program looks at tables that exist and makes none. A variant that the kernel
+			// or the node does not have has no rules.
+			out, err := run("", name+"-"+string(v)+"-save")
+			if err != nil {
+				continue
+			}
+			if hint := kubeletHint(out); hint != "" {
+				return v, fmt.Sprintf("%s-%s has the chain %s of kubelet", name, v, hint), nil
+			}
+			rules[v] += foreignRules(out)
+		}
+	}
+	switch {
+	case rules[Legacy] > rules[NFT]:
+		return Legacy, fmt.Sprintf("others have %d rules in iptables-legacy and %d in iptables-nft", rules[Legacy], rules[NFT]), nil
+	case rules[NFT] > rules[Legacy]:
+		return NFT, fmt.Sprintf("others have %d rules in iptables-nft and %d in iptables-legacy", rules[NFT], rules[Legacy]), nil
+	}
+	if v := plainVariant("iptables"); v != "" {
+		return v, "others have no rules, and iptables is iptables-" + string(v), nil
+	}
+	for _, v := range []Variant{NFT, Legacy} {
+		if _, err := exec.LookPath("iptables-" + string(v)); err == nil {
+			return v, "the only one there is", nil
+		}
+	}
+	return "", "", errors.New("no iptables; it is in the package iptables")
+}
+
+// kubeletHint gives the name of the chain by which kubelet tells its variant, if it is there.
+func kubeletHint(save string) string {
+	for _, line := range strings.Split(save, "\n") {
+		for _, chain := range []string{"KUBE-IPTABLES-HINT", "KUBE-KUBELET-CANARY"} {
+			if strings.HasPrefix(line, ":"+chain+" ") {
+				return chain
+			}
+		}
+	}
+	return ""
+}
+
+func foreignRules(save string) int {
+	n := 0
+	for _, line := range strings.Split(save, "\n") {
+		if strings.HasPrefix(line, "-A ") && !strings.Contains(line, ruleset.Prefix) {
+			n++
+		}
+	}
+	return n
+}
+
+// plainVariant asks a program which variant it is; empty if there is none.
+func plainVariant(path string) Variant {
+	out, err := run("", path, "--version")
+	switch {
+	case err != nil:
+		return ""
+	case strings.Contains(out, "nf_tables"):
+		return NFT
+	default: // programs from before there were two do not say
+		return Legacy
+	}
+}

@@ -1,0 +1,195 @@
+// Package kernel runs the programs that change the filter table and ipsets: iptables-save, iptables-restore and
+// ipset, in the variant of the binary that the node's other components use.
+//
+// It decides which binaries those are and what their failures mean. It does not decide what is written.
+package kernel
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-iptables/iptables"
+
+	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
+)
+
+// Variant is one of the two kinds of the iptables binary. Each sees its own rules only.
+type Variant string
+
+const (
+	// Legacy speaks to the kernel's xtables.
+	Legacy Variant = "legacy"
+	// NFT speaks to nf_tables.
+	NFT Variant = "nft"
+)
+
+// ErrLocked says that another program held the xtables lock for as long as we wait.
+var ErrLocked = errors.New("another program holds the xtables lock")
+
+const (
+	// lockWait bounds how long a program waits for the xtables lock, in seconds.
+	lockWait = 5
+	// timeout bounds how long a program runs.
+	timeout = 60 * time.Second
+	// exitLocked is the exit status of iptables that did not get the lock.
+	exitLocked = 4
+)
+
+// Tools are the programs of one variant. They act on the network namespace of the thread that calls.
+type Tools struct {
+	variant  Variant
+	families map[ruleset.Family]*family
+}
+
+type family struct {
+	list          *iptables.IPTables
+	save, restore string
+	// missing says why the family has no programs.
+	missing error
+}
+
+// Open finds the programs of a variant and tries out what the kernel must be able to do. The error names what is
+// missing and the package that has it. A node without ip6tables can be used as long as none of its pods has an
+// IPv6 address.
+func Open(v Variant) (*Tools, error) {
+	t := &Tools{variant: v, families: map[ruleset.Family]*family{
+		ruleset.V4: find("iptables", v, iptables.ProtocolIPv4),
+		ruleset.V6: find("ip6tables", v, iptables.ProtocolIPv6),
+	}}
+	if err := t.families[ruleset.V4].missing; err != nil {
+		return nil, err
+	}
+	if _, err := exec.LookPath("ipset"); err != nil {
+		return nil, fmt.Errorf("%w; it is in the package ipset", err)
+	}
+	return t, t.trySets()
+}
+
+// find gives the programs of a family: those that bear the variant in their name, or else those that the plain
+// name leads to if they are of the variant.
+func find(name string, v Variant, proto iptables.Protocol) *family {
+	path, err := exec.LookPath(name + "-" + string(v))
+	if err != nil {
+		plain, plainErr := exec.LookPath(name)
+		if plainErr != nil || plainVariant(plain) != v {
+			return &family{missing: fmt.Errorf("%w; it is in the package iptables", err)}
+		}
+		path = plain
+	}
+	f := &family{save: path + "-save", restore: path + "-restore"}
+	for _, p := range []string{f.save, f.restore} {
+		if _, err := exec.LookPath(p); err != nil {
+			return &family{missing: fmt.Errorf("%w; it is in the package iptables", err)}
+		}
+	}
+	f.list, f.missing = iptables.New(iptables.IPFamily(proto), iptables.Path(path), iptables.Timeout(lockWait))
+	return f
+}
+
+// trySets makes a set of each type that we use, in a name that no rule knows, and removes it.
+func (t *Tools) trySets() error {
+	const name = ruleset.Prefix + "TRY"
+	for _, typ := range []ruleset.SetType{ruleset.HashIP, ruleset.HashNet, ruleset.HashIPPort} {
+		for _, family := range []string{"inet", "inet6"} {
+			if err := t.RestoreSets(fmt.Sprintf("create %s %s family %s\ndestroy %s\n", name, typ, family, name)); err != nil {
+				return fmt.Errorf("set type %s family %s cannot be used: %w", typ, family, err)
+			}
+		}
+	}
+	return nil
+}
+
+// Variant gives the variant of the programs.
+func (t *Tools) Variant() Variant { return t.variant }
+
+// Save gives the filter table of a family as iptables-save writes it.
+func (t *Tools) Save(f ruleset.Family) (string, error) {
+	fam := t.families[f]
+	if fam.missing != nil {
+		return "", fam.missing
+	}
+	return run("", fam.save, "-t", "filter")
+}
+
+// Restore commits a script for iptables-restore, without touching what it does not name. It takes effect as a
+// whole or not at all.
+func (t *Tools) Restore(f ruleset.Family, script string) error {
+	fam := t.families[f]
+	if fam.missing != nil {
+		return fam.missing
+	}
+	_, err := run(script, fam.restore, "--noflush", "-w", strconv.Itoa(lockWait))
+	return err
+}
+
+// SaveSets gives all sets as ipset save writes them.
+func (t *Tools) SaveSets() (string, error) { return run("", "ipset", "save") }
+
+// RestoreSets runs a script for ipset restore. What stands before a line that is refused has taken effect.
+func (t *Tools) RestoreSets(script string) error {
+	_, err := run(script, "ipset", "-exist", "restore")
+	return err
+}
+
+// Head gives the rules of a built-in chain of the filter table, in order, without the chain's name.
+func (t *Tools) Head(f ruleset.Family, chain string) ([]string, error) {
+	fam := t.families[f]
+	if fam.missing != nil {
+		return nil, fam.missing
+	}
+	lines, err := fam.list.List("filter", chain)
+	if err != nil {
+		return nil, fmt.Errorf("list %s of %s: %w", chain, f, err)
+	}
+	var out []string
+	for _, line := range lines {
+		if rule, is := strings.CutPrefix(line, "-A "+chain+" "); is {
+			out = append(out, rule)
+		}
+	}
+	return out, nil
+}
+
+// run runs a program with an input and gives its output. The error says what the program said.
+func run(input, name string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Stdin = strings.NewReader(input)
+	var out, complaint bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &complaint
+	err := cmd.Run()
+	if err == nil {
+		return out.String(), nil
+	}
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() == exitLocked && strings.Contains(complaint.String(), "lock") {
+		err = fmt.Errorf("%w: %w", ErrLocked, err)
+	}
+	return "", fmt.Errorf("%s %s: %w: %s%s", name, strings.Join(args, " "), err, strings.TrimSpace(complaint.String()), badLine(input, complaint.String()))
+}
+
+// badLine gives the line of the input that a program complains of.
+func badLine(input, complaint string) string {
+	for _, mark := range []string{"line: ", "line "} {
+		_, rest, found := strings.Cut(complaint, mark)
+		if !found {
+			continue
+		}
+		digits := strings.IndexFunc(rest, func(r rune) bool { return r < '0' || r > '9' })
+		if digits < 0 {
+			digits = len(rest)
+		}
+		lines := strings.Split(input, "\n")
+		if n, err := strconv.Atoi(rest[:digits]); err == nil && n >= 1 && n <= len(lines) {
+			return fmt.Sprintf(" (%s)", lines[n-1])
+		}
+	}
+	return ""
+}
