@@ -8,9 +8,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestPropertyIndexEqualsTryingAll changes pods, namespaces and queries at random and expects that the matches
+// TestIndexEqualsTryingAll changes pods, namespaces and queries at random and expects that the matches
 // reported are always those that trying every query on every pod gives.
-func TestPropertyIndexEqualsTryingAll(t *testing.T) {
+func TestIndexEqualsTryingAll(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		type match struct {
 			query string

@@ -31,7 +31,7 @@ func newCluster(t *testing.T) *cluster.Cluster {
 }
 
 // Every event of every kind leads to a transaction; Events fails over one that does not.
-func TestEventsOfEveryKindWrite(t *testing.T) {
+func TestKernelEventsOfEveryKindWrite(t *testing.T) {
 	needRoot(t)
 	const samples = 12
 	series, err := Events(newCluster(t), samples, 0)
@@ -57,7 +57,7 @@ func TestEventsOfEveryKindWrite(t *testing.T) {
 	}
 }
 
-func TestSecondStartAdoptsTheRules(t *testing.T) {
+func TestKernelSecondStartAdoptsTheRules(t *testing.T) {
 	needRoot(t)
 	cold, warm, err := Starts(newCluster(t))
 	if err != nil {
@@ -71,7 +71,7 @@ func TestSecondStartAdoptsTheRules(t *testing.T) {
 	}
 }
 
-func TestMemoryOfEachLayer(t *testing.T) {
+func TestKernelMemoryOfEachLayer(t *testing.T) {
 	needRoot(t)
 	m, err := Measure(small)
 	if err != nil {

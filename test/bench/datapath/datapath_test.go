@@ -62,7 +62,7 @@ func slow(n int, closes bool) Alternative {
 }
 
 // A router that does nothing costs what another one does that does nothing; one with many rules costs more.
-func TestCompareTellsTheDifference(t *testing.T) {
+func TestKernelCompareTellsTheDifference(t *testing.T) {
 	needRoot(t)
 	none := Alternative{Name: "nothing", Load: nothing, Unload: nothing}
 	results, err := Compare(plan(30, none, none, slow(400, true)))
@@ -84,7 +84,7 @@ func TestCompareTellsTheDifference(t *testing.T) {
 }
 
 // Rules that do not do what they are said to do are not timed.
-func TestCompareChecksWhatItTimes(t *testing.T) {
+func TestKernelCompareChecksWhatItTimes(t *testing.T) {
 	needRoot(t)
 	open := slow(1, false)
 	open.Closed = true

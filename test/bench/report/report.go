@@ -88,7 +88,7 @@ func (r *Report) JSON(w io.Writer) error {
 func (t Try) Print(w io.Writer) {
 	fmt.Fprintf(w, "\n%s (try %d, load %s)\n", t.Section, t.Number, t.Load)
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	defer tw.Flush()
+	defer func() { _ = tw.Flush() }()
 	fmt.Fprint(tw, "  \tmedian\tp95\tmax\tlimit\tverdict\tsamples\t\n")
 	for _, f := range t.Figures {
 		limit, verdict := "", ""
