@@ -25,6 +25,11 @@ func Execute(ctx context.Context, dirs lab.Dirs, o Options, p *progress.Printer)
 	if err := o.Validate(); err != nil {
 		return err
 	}
+	x := execution{options: o, suite: find(o), base: filepath.Join(o.Results, o.name()), dirs: dirs, progress: p}
+	// What takes minutes comes before the cluster, which would wait for it.
+	if x.release, err = x.suite.build(ctx, dirs, p); err != nil {
+		return fmt.Errorf("build the suite %s: %w", o.Suite, err)
+	}
 	_, loadErr := lab.Load(dirs.State)
 	c, err := lab.Up(ctx, dirs, o.Lab, p)
 	if err != nil {
@@ -38,16 +43,13 @@ func Execute(ctx context.Context, dirs lab.Dirs, o Options, p *progress.Printer)
 			err = errors.Join(err, lab.Down(clean, dirs, p))
 		}()
 	}
-	x := execution{
-		options: o, suite: find(o.Suite), base: filepath.Join(o.Results, o.name()),
-		env: environment{cluster: c, dirs: dirs, progress: p},
-	}
+	x.cluster = c
 	return x.execute(ctx, loadErr == nil)
 }
 
-func find(name string) suite {
-	for _, s := range suites() {
-		if s.name() == name {
+func find(o Options) suite {
+	for _, s := range suites(o.Include) {
+		if s.name() == o.Suite {
 			return s
 		}
 	}
@@ -56,25 +58,31 @@ func find(name string) suite {
 
 // execution is one call of the command.
 type execution struct {
-	options Options
-	suite   suite
-	env     environment
-	agents  *agents
+	options  Options
+	suite    suite
+	release  string
+	dirs     lab.Dirs
+	cluster  *lab.Cluster
+	agents   *agents
+	progress *progress.Printer
 	// base is the path of the report without its ending.
 	base string
 }
 
 func (x *execution) execute(ctx context.Context, used bool) error {
-	p := x.env.progress
-	release, err := x.suite.prepare(ctx, x.env)
-	if err != nil {
-		return fmt.Errorf("prepare the suite %s: %w", x.suite.name(), err)
+	p := x.progress
+	images, err := x.suite.images(ctx)
+	if err == nil {
+		err = x.cluster.ImportImages(ctx, images...)
 	}
-	p.Step("starting the agent on %d nodes", len(x.env.cluster.Nodes))
-	if x.agents, err = startAgents(ctx, x.env.cluster, x.env.dirs); err != nil {
+	if err != nil {
+		return fmt.Errorf("images of the suite %s: %w", x.suite.name(), err)
+	}
+	p.Step("starting the agent on %d nodes", len(x.cluster.Nodes))
+	if x.agents, err = startAgents(ctx, x.cluster, x.dirs); err != nil {
 		return err
 	}
-	report := x.report(ctx, release)
+	report := x.report(ctx)
 	for i := range x.options.Runs {
 		run := x.run(ctx, i+1, used)
 		used = true
@@ -104,10 +112,9 @@ func (x *execution) run(ctx context.Context, number int, used bool) Run {
 	if used {
 		cluster = "used"
 	}
-	env := x.env
 	prefix := fmt.Sprintf("%s_run%d", x.base, number)
-	env.log, env.junit = prefix+".log", prefix+".xml"
-	env.progress.Step("run %d of %d of the suite %s, on a %s cluster (output: %s)", number, x.options.Runs, x.suite.name(), cluster, env.log)
+	env := environment{cluster: x.cluster, progress: x.progress, log: prefix + ".log", junit: prefix + ".xml"}
+	x.progress.Step("run %d of %d of the suite %s, on a %s cluster (output: %s)", number, x.options.Runs, x.suite.name(), cluster, env.log)
 	trouble := []string{}
 	began := time.Now()
 	cases, err := x.suite.run(ctx, env)
@@ -125,10 +132,10 @@ func (x *execution) run(ctx context.Context, number int, used bool) Run {
 	return run
 }
 
-func (x *execution) report(ctx context.Context, release string) Report {
+func (x *execution) report(ctx context.Context) Report {
 	o := x.options
 	return Report{
-		Suite: o.Suite, Release: release, LeftOut: x.suite.leftOut(), Agent: revision(ctx, x.env.dirs.Repo),
+		Suite: o.Suite, Release: x.release, LeftOut: x.suite.leftOut(), Agent: revision(ctx, x.dirs.Repo),
 		Backend: o.Backend, IPFamily: o.IPFamily, ProxyMode: o.Lab.ProxyMode, FlannelBackend: o.Lab.FlannelBackend,
 		Nodes: o.Lab.Nodes,
 	}

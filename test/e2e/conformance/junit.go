@@ -28,7 +28,9 @@ type Case struct {
 
 // junitFile is what the suites write, as far as it is read: their dialects of JUnit's format agree on this.
 type junitFile struct {
+	// Suites is what a file of several holds, Cases what one of a single suite does.
 	Suites []junitSuite `xml:"testsuite"`
+	Cases  []junitCase  `xml:"testcase"`
 }
 
 type junitSuite struct {
@@ -61,7 +63,7 @@ func readJUnit(file string) ([]Case, error) {
 		return nil, fmt.Errorf("results of the suite: %s: %w", file, err)
 	}
 	var cases []Case
-	for _, s := range parsed.Suites {
+	for _, s := range append(parsed.Suites, junitSuite{Cases: parsed.Cases}) {
 		for _, c := range s.Cases {
 			r := c.result()
 			if isCase(r.Name) || r.Outcome == Failed {

@@ -15,6 +15,8 @@ const DefaultStateDir = "/var/lib/netpol-agent-conformance"
 type Options struct {
 	// Suite is the name of one of Suites.
 	Suite string
+	// Include are tags of Cyclonus: with any, only cases that have one of them are run.
+	Include []string
 	// Backend is what the agent renders to: nftables.
 	Backend string
 	// IPFamily is the cluster's: ipv4.
@@ -37,7 +39,7 @@ func DefaultOptions() Options {
 // Suites are the names of the suites.
 func Suites() []string {
 	var names []string
-	for _, s := range suites() {
+	for _, s := range suites(nil) {
 		names = append(names, s.name())
 	}
 	return names
@@ -63,6 +65,9 @@ func (o Options) Validate() error {
 			return fmt.Errorf("%s %q: want %s", c.what, c.value, strings.Join(c.known, " or "))
 		}
 	}
+	if len(o.Include) > 0 && o.Suite != cyclonusName {
+		return fmt.Errorf("the suite %s runs as a whole: only %s can be told what to include", o.Suite, cyclonusName)
+	}
 	if o.Runs < 1 {
 		return fmt.Errorf("runs: want 1 or more, got %d", o.Runs)
 	}
@@ -71,5 +76,6 @@ func (o Options) Validate() error {
 
 // name is what the reports' files are named after: one for each combination.
 func (o Options) name() string {
-	return strings.Join([]string{o.Suite, o.Backend, o.IPFamily, "proxy-" + o.Lab.ProxyMode, o.Lab.FlannelBackend}, "_")
+	suite := strings.Join(append([]string{o.Suite}, o.Include...), "-")
+	return strings.Join([]string{suite, o.Backend, o.IPFamily, "proxy-" + o.Lab.ProxyMode, o.Lab.FlannelBackend}, "_")
 }

@@ -1,18 +1,31 @@
 package conformance
 
 import (
+	"bufio"
 	"context"
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+	"time"
 
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab"
+	"github.com/netpol-agent/netpol-agent/test/e2e/lab/image"
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab/progress"
 )
+
+// stopGrace is how long a suite may clean up after an interruption.
+const stopGrace = 30 * time.Second
 
 // suite is a set of tests that others wrote.
 type suite interface {
 	// name is the one it is asked for by.
 	name() string
-	// prepare builds what it needs and gives the nodes its images. It returns the release of the suite.
-	prepare(ctx context.Context, env environment) (release string, err error)
+	// build builds what it needs, before there is a cluster. It returns the release of the suite.
+	build(ctx context.Context, dirs lab.Dirs, p *progress.Printer) (release string, err error)
+	// images are those that its pods run.
+	images(ctx context.Context) ([]image.Image, error)
 	// run runs its cases, and tells progress about each. An error says that the suite did not come to its end;
 	// failing cases are none.
 	run(ctx context.Context, env environment) ([]Case, error)
@@ -20,13 +33,65 @@ type suite interface {
 	leftOut() string
 }
 
-// environment is what a suite works with.
+// environment is what a run works with.
 type environment struct {
 	cluster  *lab.Cluster
-	dirs     lab.Dirs
 	progress *progress.Printer
 	// log is the path of the file for all that the suite says, and junit the one for its results.
 	log, junit string
 }
 
-func suites() []suite { return []suite{&upstream{}} }
+func suites(include []string) []suite {
+	return []suite{&upstream{}, &cyclonus{include: include}}
+}
+
+// command prepares a program of a suite, which sees this machine's files and the cluster's network. An interrupted
+// one may clean up.
+func (e environment) command(ctx context.Context, argv ...string) (*lab.Command, error) {
+	cmd, err := e.cluster.ShellCommand(ctx, argv...)
+	if err != nil {
+		return nil, err
+	}
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
+	cmd.WaitDelay = stopGrace
+	return cmd, nil
+}
+
+// watched runs a command whose output goes to the log and, line by line, to watch.
+func (e environment) watched(cmd *lab.Command, watch func(line string)) error {
+	// A former run's results must not stand for this one's.
+	if err := os.Remove(e.junit); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	log, err := os.Create(e.log)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Close() }()
+	read, write := io.Pipe()
+	out := io.MultiWriter(log, write)
+	cmd.Stdout, cmd.Stderr = out, out
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		eachLine(read, watch)
+	}()
+	err = cmd.Run()
+	_ = write.Close()
+	<-done
+	return err
+}
+
+// eachLine reads to the end, however long the lines are.
+func eachLine(r io.Reader, do func(line string)) {
+	lines := bufio.NewReader(r)
+	for {
+		line, err := lines.ReadString('\n')
+		if line != "" {
+			do(strings.TrimRight(line, "\n"))
+		}
+		if err != nil {
+			return
+		}
+	}
+}

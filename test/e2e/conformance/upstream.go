@@ -1,19 +1,15 @@
 package conformance
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"os/exec"
 	"regexp"
 	"strings"
-	"syscall"
-	"time"
 
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab"
+	"github.com/netpol-agent/netpol-agent/test/e2e/lab/image"
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab/parts"
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab/progress"
 )
@@ -22,8 +18,6 @@ const (
 	upstreamName = "upstream"
 	// upstreamAgnhost is the image that the pods of the suite's release run.
 	upstreamAgnhost = "registry.k8s.io/e2e-test-images/agnhost:2.63.0"
-	// stopGrace is how long the suite may clean up after an interruption.
-	stopGrace = 30 * time.Second
 )
 
 // upstream is the NetworkPolicy part of the end-to-end suite of the Kubernetes release.
@@ -37,22 +31,19 @@ func (u *upstream) leftOut() string {
 	return "specs of SCTP: they need the kernel's SCTP sockets"
 }
 
-func (u *upstream) prepare(ctx context.Context, env environment) (string, error) {
+func (u *upstream) build(ctx context.Context, dirs lab.Dirs, p *progress.Printer) (string, error) {
 	var err error
-	u.built, err = lab.BuildOptional(ctx, env.dirs, env.progress, parts.Agnhost, parts.E2ETest)
-	if err != nil {
-		return "", err
-	}
+	u.built, err = lab.BuildOptional(ctx, dirs, p, parts.Agnhost, parts.E2ETest)
+	return "e2e.test of Kubernetes " + u.built.Releases[parts.E2ETest], err
+}
+
+func (u *upstream) images(ctx context.Context) ([]image.Image, error) {
 	img, err := u.built.AgnhostImage(ctx, upstreamAgnhost)
-	if err != nil {
-		return "", err
-	}
-	release := "e2e.test of Kubernetes " + u.built.Releases[parts.E2ETest]
-	return release, env.cluster.ImportImages(ctx, img)
+	return []image.Image{img}, err
 }
 
 func (u *upstream) run(ctx context.Context, env environment) ([]Case, error) {
-	cmd, err := env.cluster.ShellCommand(ctx, u.built.Bin["e2e.test"],
+	cmd, err := env.command(ctx, u.built.Bin["e2e.test"],
 		"--provider=skeleton",
 		"--kubeconfig="+env.cluster.Kubeconfig,
 		"--allowed-not-ready-nodes=-1",
@@ -67,24 +58,8 @@ func (u *upstream) run(ctx context.Context, env environment) ([]Case, error) {
 	if err != nil {
 		return nil, err
 	}
-	log, err := os.Create(env.log)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = log.Close() }()
-	read, write := io.Pipe()
-	out := io.MultiWriter(log, write)
-	cmd.Stdout, cmd.Stderr = out, out
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
-	cmd.WaitDelay = stopGrace
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
-		watchGinkgo(read, env.progress)
-	}()
-	runErr := cmd.Run()
-	_ = write.Close()
-	<-watched
+	watch := ginkgoWatch{progress: env.progress, total: "?"}
+	runErr := env.watched(cmd, watch.line)
 	// Failing specs make the status 1; the results say which.
 	var exit *exec.ExitError
 	if runErr != nil && !errors.As(runErr, &exit) {
@@ -109,35 +84,33 @@ func (u *upstream) run(ctx context.Context, env environment) ([]Case, error) {
 
 var (
 	willRun = regexp.MustCompile(`^Will run (\d+) of \d+ specs`)
-	ended   = regexp.MustCompile(`^(•|S|P|I)( \[(?:FAILED|PANICKED|TIMEDOUT|INTERRUPTED)\])? .*\[([0-9.]+) seconds\]`)
+	ended   = regexp.MustCompile(`^•( \[(?:FAILED|PANICKED|TIMEDOUT|INTERRUPTED|ABORTED)\])? \[([0-9.]+) seconds\]`)
 	heading = regexp.MustCompile(`^\[sig-[a-z-]+\] `)
 )
 
-// watchGinkgo reads what a suite says while it runs and tells progress of each case that ended.
-func watchGinkgo(r io.Reader, p *progress.Printer) {
-	lines := bufio.NewReader(r)
-	total, done, name := "?", 0, ""
-	for {
-		line, err := lines.ReadString('\n')
-		line = strings.TrimRight(line, "\n")
-		switch {
-		case willRun.MatchString(line):
-			total = willRun.FindStringSubmatch(line)[1]
-			p.Step("%s cases to run", total)
-		case heading.MatchString(line):
-			name = line
-		case ended.MatchString(line):
-			m := ended.FindStringSubmatch(line)
-			done++
-			verdict := "passed"
-			if m[2] != "" {
-				verdict = "FAILED"
-			}
-			p.Step("%d of %s: %s, %s s: %s", done, total, verdict, m[3], name)
+// ginkgoWatch reads what a suite says while it runs and tells progress of each case that ended.
+type ginkgoWatch struct {
+	progress *progress.Printer
+	total    string
+	done     int
+	name     string
+}
+
+func (w *ginkgoWatch) line(line string) {
+	switch {
+	case willRun.MatchString(line):
+		w.total = willRun.FindStringSubmatch(line)[1]
+		w.progress.Step("%s cases to run", w.total)
+	case heading.MatchString(line):
+		w.name, _, _ = strings.Cut(line, " [Feature:")
+	case ended.MatchString(line):
+		m := ended.FindStringSubmatch(line)
+		w.done++
+		verdict := "passed"
+		if m[1] != "" {
+			verdict = "FAILED"
 		}
-		if err != nil {
-			return
-		}
+		w.progress.Step("%d of %s: %s, %s s: %s", w.done, w.total, verdict, m[2], w.name)
 	}
 }
 

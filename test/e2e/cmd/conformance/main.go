@@ -60,6 +60,7 @@ func command() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.Suite, "suite", o.Suite, "what to run: "+strings.Join(conformance.Suites(), ", "))
+	flags.StringSliceVar(&o.Include, "include", nil, "run only the cases of cyclonus that have one of these tags")
 	flags.StringVar(&o.Backend, "backend", o.Backend, "what the agent renders to: "+strings.Join(conformance.Backends(), ", "))
 	flags.StringVar(&o.IPFamily, "ip-family", o.IPFamily, "the cluster's: "+strings.Join(conformance.IPFamilies(), ", "))
 	flags.StringVar(&o.Lab.ProxyMode, "proxy-mode", o.Lab.ProxyMode, "kube-proxy's mode: iptables or nftables")

@@ -10,6 +10,7 @@ const (
 	Flanneld   = "flanneld"
 	Agnhost    = "agnhost"
 	E2ETest    = "e2e-test"
+	Cyclonus   = "cyclonus"
 )
 
 // Catalog lists the parts of a cluster, the quick ones first.
@@ -90,6 +91,11 @@ func Optional() []Part {
 			Module:      "k8s.io/kubernetes",
 			Tests:       []Program{{"k8s.io/kubernetes/test/e2e", "e2e.test"}},
 			VersionVars: kubernetesVersion(),
+		},
+		{
+			Name:     Cyclonus,
+			Module:   "github.com/mattfenwick/cyclonus",
+			Programs: []Program{{"github.com/mattfenwick/cyclonus/cmd/cyclonus", "cyclonus"}},
 		},
 	}
 }

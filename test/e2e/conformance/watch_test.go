@@ -1,0 +1,96 @@
+package conformance
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/netpol-agent/netpol-agent/test/e2e/lab/progress"
+)
+
+const ginkgoOutput = `Random Seed: 1 - will randomize all specs
+
+Will run 2 of 7579 specs
+------------------------------
+[SynchronizedBeforeSuite] PASSED [0.015 seconds]
+------------------------------
+SSSS
+------------------------------
+[sig-network] Netpol NetworkPolicy should do this [Feature:NetworkPolicy] [sig-network]
+network_policy.go:672
+  I1121 11:43:14.906407    8392 network_policy.go:1541] dns domain: cluster.local
+• [24.301 seconds]
+------------------------------
+[sig-network] Netpol NetworkPolicy should do that [Feature:NetworkPolicy] [sig-network]
+• [FAILED] [12.5 seconds]
+`
+
+func TestGinkgoWatch(t *testing.T) {
+	var out bytes.Buffer
+	w := ginkgoWatch{progress: progress.New(&out), total: "?"}
+	eachLine(strings.NewReader(ginkgoOutput), w.line)
+	for _, want := range []string{
+		"2 cases to run\n",
+		"1 of 2: passed, 24.301 s: [sig-network] Netpol NetworkPolicy should do this\n",
+		"2 of 2: FAILED, 12.5 s: [sig-network] Netpol NetworkPolicy should do that\n",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+	if lines := strings.Count(out.String(), "\n"); lines != 3 {
+		t.Errorf("%d lines:\n%s", lines, out.String())
+	}
+}
+
+const cyclonusOutput = `testing 2 cases
+
+test #1: deny all, ingress
+ - tags: a, b
+test #2: deny all, ingress
+ - tags: a
+starting test case #1
+evaluating test case: deny all, ingress
+324 wrong cells are not counted
+0 wrong, 36 ignored, 288 correct
+finished policy #1
+starting test case #2
+0 wrong, 36 ignored, 288 correct
+Discrepancy found:4 wrong, 36 ignored, 284 correct
+finished policy #2
+`
+
+// cyclonusResults is what Cyclonus writes: one suite, no times, no reasons.
+const cyclonusResults = `<testsuite tests="0" failures="1" time="" name="cyclonus">
+    <testcase classname="" name="deny all, ingress" time=""></testcase>
+    <testcase classname="" name="deny all, ingress" time="">
+        <failure message="" type=""></failure>
+    </testcase>
+</testsuite>`
+
+func TestCyclonusWatch(t *testing.T) {
+	w := cyclonusWatch{progress: progress.New(&bytes.Buffer{}), total: "?", seconds: map[string]float64{}, wrong: map[string]string{}}
+	eachLine(strings.NewReader(cyclonusOutput), w.line)
+	cases, err := w.complete(parse(t, cyclonusResults))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, got := range [][]Case{cases, w.cases()} {
+		if len(got) != 2 || got[0].Outcome != Passed || got[1].Outcome != Failed || got[1].Name != "#2: deny all, ingress" {
+			t.Fatalf("%+v", got)
+		}
+		if want := "step 2: 4 wrong, 36 ignored, 284 correct. "; got[1].Message != want {
+			t.Errorf("message %q, want %q", got[1].Message, want)
+		}
+	}
+}
+
+func TestCyclonusResultsMustBeThoseAnnounced(t *testing.T) {
+	w := cyclonusWatch{names: []string{"#1: a", "#2: b"}}
+	if _, err := w.complete([]Case{{Name: "a"}}); err == nil {
+		t.Error("a case without a result is no error")
+	}
+	if _, err := w.complete([]Case{{Name: "a"}, {Name: "c"}}); err == nil {
+		t.Error("a result of another case is no error")
+	}
+}
