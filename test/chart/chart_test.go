@@ -1,0 +1,175 @@
+package chart
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"sigs.k8s.io/yaml"
+)
+
+const (
+	repo     = "../.."
+	chartDir = repo + "/charts/netpol-agent"
+	plain    = repo + "/deploy/netpol-agent.yaml"
+)
+
+var update = flag.Bool("update", false, "write the golden files and "+plain+" anew")
+
+// helmPath is bin/helm, built from its pinned module if that has not been done.
+var helmPath = sync.OnceValues(func() (string, error) {
+	path, err := filepath.Abs(repo + "/bin/helm")
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	cmd := exec.Command("go", "build", "-o", path, "helm.sh/helm/v4/cmd/helm")
+	cmd.Dir = repo + "/hack/helm"
+	cmd.Stderr = os.Stderr
+	return path, cmd.Run()
+})
+
+// helm runs helm, with nothing of this machine's configuration.
+func helm(t *testing.T, args ...string) (stdout, stderr string, err error) {
+	t.Helper()
+	path, err := helmPath()
+	if err != nil {
+		t.Fatalf("build helm: %v", err)
+	}
+	home := t.TempDir()
+	cmd := exec.Command(path, args...)
+	cmd.Env = []string{"HOME=" + home, "HELM_CACHE_HOME=" + home, "HELM_CONFIG_HOME=" + home, "HELM_DATA_HOME=" + home}
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err = cmd.Run()
+	return out.String(), errs.String(), err
+}
+
+func render(t *testing.T, args ...string) string {
+	t.Helper()
+	args = append([]string{"template", "netpol-agent", chartDir, "--namespace", "kube-system"}, args...)
+	out, errs, err := helm(t, args...)
+	if err != nil {
+		t.Fatalf("helm %v: %v\n%s", args, err, errs)
+	}
+	return out
+}
+
+func compare(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s is not what the chart gives (\"make chart-golden\" writes it anew):\n%s", file, diff)
+	}
+}
+
+func examples(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob("testdata/values/*.yaml")
+	if err != nil || len(files) < 4 {
+		t.Fatalf("examples: %v, %v", files, err)
+	}
+	return files
+}
+
+func TestLint(t *testing.T) {
+	for _, values := range examples(t) {
+		if out, errs, err := helm(t, "lint", "--strict", "--values", values, chartDir); err != nil {
+			t.Errorf("%s: %v\n%s%s", values, err, out, errs)
+		}
+	}
+}
+
+func TestGolden(t *testing.T) {
+	for _, values := range examples(t) {
+		compare(t, filepath.Join("testdata", "golden", filepath.Base(values)), render(t, "--values", values))
+	}
+}
+
+const plainHeader = `# netpol-agent for "kubectl apply -f". Made from charts/netpol-agent with its default values ("make chart-golden").
+# Before "kubectl delete -f" remove the rules from the nodes: "netpol-agent uninstall".
+`
+
+// helmLabels say that Helm looks after an object, which is not so here.
+var helmLabels = regexp.MustCompile(`(?m)^ +(app\.kubernetes\.io/managed-by|helm\.sh/chart): .*\n|^# Source: .*\n`)
+
+func TestPlainManifestIsCurrent(t *testing.T) {
+	compare(t, plain, plainHeader+helmLabels.ReplaceAllString(render(t, "--no-hooks"), ""))
+}
+
+func TestDocumentsAreKnownTypes(t *testing.T) {
+	ds := find[appsv1.DaemonSet](t, render(t), "DaemonSet", "netpol-agent")
+	c := ds.Spec.Template.Spec.Containers[0]
+	sc := c.SecurityContext
+	if !slices.Equal(sc.Capabilities.Add, []corev1.Capability{"NET_ADMIN"}) || !slices.Equal(sc.Capabilities.Drop, []corev1.Capability{"ALL"}) {
+		t.Errorf("capabilities %+v: NET_ADMIN alone is promised", sc.Capabilities)
+	}
+	if *sc.AllowPrivilegeEscalation || *sc.Privileged || !*sc.ReadOnlyRootFilesystem || len(ds.Spec.Template.Spec.Volumes) > 0 {
+		t.Errorf("more than the capability: %+v, volumes %v", sc, ds.Spec.Template.Spec.Volumes)
+	}
+	if ds.Spec.Template.Spec.SecurityContext.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
+		t.Error("seccomp is not the runtime's default")
+	}
+}
+
+func TestRightsAreToReadAndToTell(t *testing.T) {
+	role := find[rbacv1.ClusterRole](t, render(t), "ClusterRole", "netpol-agent")
+	for _, rule := range role.Rules {
+		for _, verb := range rule.Verbs {
+			events := slices.Equal(rule.Resources, []string{"events"})
+			if events != (verb == "create") || !slices.Contains([]string{"get", "list", "watch", "create"}, verb) {
+				t.Errorf("%s on %v", verb, rule.Resources)
+			}
+		}
+	}
+}
+
+// find gives the one object of a kind and name, decoded strictly.
+func find[T any](t *testing.T, documents, kind, name string) (found T) {
+	t.Helper()
+	n := 0
+	for doc := range strings.SplitSeq(documents, "\n---\n") {
+		var head struct {
+			Kind     string
+			Metadata struct{ Name string }
+		}
+		if err := yaml.Unmarshal([]byte(doc), &head); err != nil {
+			t.Fatal(err)
+		}
+		if head.Kind != kind || head.Metadata.Name != name {
+			continue
+		}
+		n++
+		if err := yaml.UnmarshalStrict([]byte(doc), &found); err != nil {
+			t.Fatalf("%s %s: %v", kind, name, err)
+		}
+	}
+	if n != 1 {
+		t.Fatalf("%d objects %s %s", n, kind, name)
+	}
+	return found
+}
