@@ -3,8 +3,9 @@ package clustergen
 import (
 	"testing"
 
-	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 	"pgregory.net/rapid"
+
+	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 )
 
 // packetsPerCase is how many packets a property test asks of one cluster; all benchmarks are per cluster.

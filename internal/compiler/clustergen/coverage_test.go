@@ -6,12 +6,13 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"pgregory.net/rapid"
+
+	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 )
 
 const draws = 2000

@@ -13,8 +13,9 @@
 package clustergen
 
 import (
-	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 	"pgregory.net/rapid"
+
+	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 )
 
 // State generates clusters of up to three nodes, twelve pods and twelve policies.

@@ -4,10 +4,11 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"sigs.k8s.io/yaml"
+
+	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 )
 
 // Event is one notification of an informer about one object: exactly one of the three objects is set.

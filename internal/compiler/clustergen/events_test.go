@@ -6,9 +6,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 	corev1 "k8s.io/api/core/v1"
 	"pgregory.net/rapid"
+
+	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 )
 
 // TestHistoriesHaveEveryFeature counts what occurs in the histories of both kinds of draws.

@@ -4,12 +4,13 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	klabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 )
 
 // service is a protocol with a port.

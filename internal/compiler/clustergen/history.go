@@ -5,8 +5,9 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 )
 
 // world is the cluster while events happen to it: the last event about each object that exists, by Event.Key.

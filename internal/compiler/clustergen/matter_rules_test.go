@@ -5,11 +5,12 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 )
 
 func peerMisreadings() []misreading {

@@ -5,9 +5,10 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 	networkingv1 "k8s.io/api/networking/v1"
 	"pgregory.net/rapid"
+
+	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 )
 
 // TestFailuresShrink shows that a failing property ends with objects that a person can take in: a wrong reading of

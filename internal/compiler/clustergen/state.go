@@ -3,9 +3,10 @@ package clustergen
 import (
 	"net/netip"
 
-	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+
+	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 )
 
 // state gives a random cluster.

@@ -1,10 +1,11 @@
 package clustergen
 
 import (
-	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 )
 
 // copyState gives a state whose objects can be changed.

@@ -162,11 +162,11 @@ func (r *Renderer) Drifted() (bool, error) {
 func (r *Renderer) Cleanup() ([]string, error) { return Cleanup(r.kernel, false) }
 
 // Cleanup removes our tables with everything in them, and nothing else; with dryRun it only says which there
-// are.
-func Cleanup(k Kernel, dryRun bool) ([]string, error) {
+// are. also names further tables of ours, those that other parts of the agent keep for a while.
+func Cleanup(k Kernel, dryRun bool, also ...string) ([]string, error) {
 	var gone []string
 	var errs []error
-	for _, name := range tables {
+	for _, name := range append(tables[:], also...) {
 		_, there, err := k.Read(name)
 		if errors.Is(err, kernel.ErrForeignTable) {
 			there, err = true, nil

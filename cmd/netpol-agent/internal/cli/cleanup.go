@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/netpol-agent/netpol-agent/internal/conntrack"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/kernel"
 	"github.com/netpol-agent/netpol-agent/internal/sync"
@@ -46,7 +47,7 @@ func runCleanup(cmd *cobra.Command, dryRun, force bool, socket string) (err erro
 		return err
 	}
 	defer conn.Close() //nolint:errcheck // whatever happens to the connection now, the answers have arrived
-	tables, err := nft.Cleanup(conn, dryRun)
+	tables, err := nft.Cleanup(conn, dryRun, conntrack.HoldTable)
 	done := "removed"
 	if dryRun {
 		done = "would remove"

@@ -32,7 +32,7 @@ func newRun() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run --node-name NAME",
 		Short: "Enforce the cluster's policies on this node until told to end",
-		Long: `run watches Pods, Namespaces, NetworkPolicies and its Node, and keeps nftables rules for the pods of this node.
+		Long: `run watches Pods, Namespaces and NetworkPolicies, and keeps nftables rules for the pods of this node.
 Nothing is written before everything has been read once. It needs CAP_NET_ADMIN in the node's network namespace.
 
 On SIGTERM it ends and leaves the rules in force, so that a restart opens nothing; "netpol-agent cleanup" removes
@@ -74,6 +74,7 @@ func (f *runFlags) run(cmd *cobra.Command) error {
 	f.config.REST = config
 	f.config.Version = version().Version
 	f.config.Log = newLogger(cmd.ErrOrStderr(), f.logLevel.value, f.logFormat.value)
+	sync.LogClients(f.config.Log)
 	f.config.BackendName = "nftables"
 	f.config.OpenBackend = func() (sync.Backend, error) {
 		conn, err := kernel.Open()

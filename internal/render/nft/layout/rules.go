@@ -3,6 +3,7 @@ package layout
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
@@ -157,7 +158,7 @@ func (u *unit) blockTerms(blocks []program.Block, end ruleset.End, f ruleset.Fam
 	if inline := prefixTerms(rs, end, f); inline != nil {
 		return inline
 	}
-	s := blockSet(rs, blocks, f)
+	s := blockSet(rs, f)
 	u.sets = append(u.sets, s)
 	return []term{{f, []ruleset.Match{ruleset.InSet{End: end, Family: f, Set: s.Name}}}}
 }
@@ -183,18 +184,19 @@ func prefixTerms(rs []ranges.Range, end ruleset.End, f ruleset.Family) []term {
 }
 
 // blockSet makes the interval set of ranges. Sets with the same ranges are one, and never change.
-func blockSet(rs []ranges.Range, blocks []program.Block, f ruleset.Family) *ruleset.Set {
+func blockSet(rs []ranges.Range, f ruleset.Family) *ruleset.Set {
 	s := &ruleset.Set{Type: ruleset.Addr4, Interval: true, Elems: make(map[ruleset.Elem]ruleset.Verdict, len(rs))}
 	if f == ruleset.V6 {
 		s.Type = ruleset.Addr6
 	}
-	text := ""
-	for _, r := range rs {
+	parts := make([]string, len(rs))
+	for i, r := range rs {
 		s.Elems[ruleset.Elem{A: r.First, B: r.Last}] = ruleset.Verdict{}
-		text += r.First.String() + "-" + r.Last.String() + ","
+		parts[i] = r.First.String() + "-" + r.Last.String()
 	}
+	text := strings.Join(parts, ",")
 	s.Name = ruleset.Name("blocks"+suffix(f), digest(text))
 	// The comment follows from the ranges too: other policies may write the same addresses otherwise.
-	s.Comment = ruleset.Comment(text[:len(text)-1])
+	s.Comment = ruleset.Comment(text)
 	return s
 }
