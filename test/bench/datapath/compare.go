@@ -195,7 +195,11 @@ func (b *bench) check(a Alternative, at int) error {
 	if n, err := b.paths[at].Tracked(); err != nil || n == 0 {
 		return errors.Join(errors.New("the router follows no connections"), err)
 	}
-	dropped, err := b.traffic[at].Drops(b.plan.ClosedPort)
+	wait := patience
+	if a.Closed {
+		wait = 300 * time.Millisecond
+	}
+	dropped, err := b.traffic[at].Drops(b.plan.ClosedPort, wait)
 	if err != nil {
 		return err
 	}

@@ -10,8 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// refusedAfter is how long a connect may take until its packet counts as dropped.
-const refusedAfter = 300 * time.Millisecond
+// patience is how long a packet that nobody drops may take. It takes microseconds, unless the kernel leaves it to a
+// thread that has to wait for a processor.
+const patience = 10 * time.Second
 
 // Traffic opens connections on one path. It belongs to one thread, which it moves between namespaces.
 type Traffic struct {
@@ -110,7 +111,7 @@ func (t *Traffic) establish() error {
 // receive waits for a datagram: on a busy machine the kernel may leave it to another thread to carry it.
 func receive(fd int) (unix.Sockaddr, error) {
 	ready := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-	if _, err := unix.Poll(ready, int(time.Second.Milliseconds())); err != nil {
+	if _, err := unix.Poll(ready, int(patience.Milliseconds())); err != nil {
 		return nil, err
 	}
 	var b [8]byte
@@ -153,8 +154,8 @@ func (t *Traffic) sockets(kind, n int) error {
 }
 
 // prepareTCP sets what lets a connection end at once and a dropped one be noticed.
-func (t *Traffic) prepareTCP() error {
-	limit := unix.NsecToTimeval(refusedAfter.Nanoseconds())
+func (t *Traffic) prepareTCP(wait time.Duration) error {
+	limit := unix.NsecToTimeval(wait.Nanoseconds())
 	for _, fd := range t.fds {
 		if err := unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
 			return fmt.Errorf("linger: %w", err)
@@ -196,7 +197,7 @@ func (t *Traffic) TCP(times []time.Duration, n int, whole bool) ([]time.Duration
 	if err := t.sockets(unix.SOCK_STREAM, n); err != nil {
 		return times, err
 	}
-	if err := t.prepareTCP(); err != nil {
+	if err := t.prepareTCP(patience); err != nil {
 		return times, err
 	}
 	last := time.Now()
@@ -258,14 +259,14 @@ func datagrams(times []time.Duration, fds []int) ([]time.Duration, error) {
 	return times, nil
 }
 
-// Drops says whether the packets of a connection to another port of the server are dropped. Nobody listens there:
-// a packet that comes through is refused at once.
-func (t *Traffic) Drops(port uint16) (bool, error) {
+// Drops says whether the packets of a connection to another port of the server are dropped: nobody listens there, so
+// one that comes through is refused. Without an answer for the given time they count as dropped.
+func (t *Traffic) Drops(port uint16, wait time.Duration) (bool, error) {
 	defer t.drain()
 	if err := t.sockets(unix.SOCK_STREAM, 1); err != nil {
 		return false, err
 	}
-	if err := t.prepareTCP(); err != nil {
+	if err := t.prepareTCP(wait); err != nil {
 		return false, err
 	}
 	to := raw(t.path.serverAddr, port)
