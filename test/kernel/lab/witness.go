@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -64,10 +65,20 @@ type sighting struct {
 // Witness begins to watch the node's hooks.
 func (l *Lab) Witness() *Witness {
 	l.t.Helper()
-	l.Node.NFT(l.t, fmt.Sprintf(witnessTable, beforePriority, afterPriority, logGroup))
-	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: l.Node.FD()})
-	l.check(err, "witness: connect")
-	l.check(conn.SetReadBuffer(16<<20), "witness: buffer")
+	return NewWitness(l.t, l.Node)
+}
+
+// NewWitness begins to watch a namespace's hooks, until the test ends.
+func NewWitness(t testing.TB, n *Namespace) *Witness {
+	t.Helper()
+	n.NFT(t, fmt.Sprintf(witnessTable, beforePriority, afterPriority, logGroup))
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: n.FD()})
+	if err != nil {
+		t.Fatalf("witness: connect: %v", err)
+	}
+	if err := conn.SetReadBuffer(16 << 20); err != nil {
+		t.Fatalf("witness: buffer: %v", err)
+	}
 	for _, attrs := range bindLogGroup() {
 		_, err := conn.Execute(netlink.Message{
 			Header: netlink.Header{
@@ -76,7 +87,9 @@ func (l *Lab) Witness() *Witness {
 			},
 			Data: append([]byte{unix.AF_UNSPEC, 0, 0, logGroup}, attrs...),
 		})
-		l.check(err, "witness: bind to the log group")
+		if err != nil {
+			t.Fatalf("witness: bind to the log group: %v", err)
+		}
 	}
 	w := &Witness{conn: conn, fresh: make(chan struct{})}
 	ended := make(chan struct{})
@@ -84,7 +97,7 @@ func (l *Lab) Witness() *Witness {
 		defer close(ended)
 		w.read()
 	}()
-	l.t.Cleanup(func() {
+	t.Cleanup(func() {
 		_ = conn.Close()
 		<-ended
 	})
@@ -181,6 +194,34 @@ func (w *Witness) count(match func(*Packet) bool) (Sight, <-chan struct{}, error
 		}
 	}
 	return s, w.fresh, w.err
+}
+
+// Key tells packets that were given an ID of their own.
+type Key struct {
+	Src, Dst netip.Addr
+	Protocol uint8
+	ID       uint16
+}
+
+// Key gives the packet's key.
+func (p *Packet) Key() Key { return Key{p.Src, p.Dst, p.Protocol, p.ID} }
+
+// Tally says how often each packet was seen, and gives a channel that is closed when another one is.
+func (w *Witness) Tally() (map[Key]Sight, <-chan struct{}, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := map[Key]Sight{}
+	for i := range w.seen {
+		k := w.seen[i].Key()
+		s := out[k]
+		if w.seen[i].after {
+			s.After++
+		} else {
+			s.Before++
+		}
+		out[k] = s
+	}
+	return out, w.fresh, w.err
 }
 
 // settleTime is how long a packet may take from before to after. Both happen in one go of the kernel, far below a

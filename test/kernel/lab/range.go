@@ -1,0 +1,146 @@
+package lab
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Range is a node that packets are shot through: whoever they claim to come from and go to, they cross the node's hooks
+// as such packets do, and nobody is there to receive or answer them.
+type Range struct {
+	Node *Namespace
+	// Witness of the node's hooks.
+	Witness *Witness
+
+	t       testing.TB
+	pods    []netip.Prefix
+	bridged *gun // a pod's end of the bridge
+	routed  *gun // the other end of the uplink
+	own     *Injector
+	// bridge and target are where a pod sends what is to be routed, and what is for another pod.
+	bridge, target, uplink net.HardwareAddr
+}
+
+// gun sends frames out of one interface of a namespace that has no addresses.
+type gun struct {
+	fd, index int
+	mac       net.HardwareAddr
+}
+
+// NewRange makes a node with addresses on the bridge of its pods, of whose networks these are, and on its uplink.
+func NewRange(t testing.TB, pods, uplink []netip.Prefix) *Range {
+	t.Helper()
+	r := &Range{t: t, Node: newNamespace(t, "node"), target: net.HardwareAddr{0x02, 0, 0, 0, 0, 9}}
+	left, right, outside := newNamespace(t, "left"), newNamespace(t, "right"), newNamespace(t, "outside")
+	r.Node.Sysctl(t, quiet...)
+	r.Node.Sysctl(t, "net/ipv4/ip_forward=1", "net/ipv6/conf/all/forwarding=1", "net/ipv4/conf/all/send_redirects=0",
+		"net/bridge/bridge-nf-call-iptables=1", "net/bridge/bridge-nf-call-ip6tables=1", "net/ipv4/conf/default/send_redirects=0")
+	for _, n := range []*Namespace{left, right, outside} {
+		n.Sysctl(t, "net/ipv6/conf/default/disable_ipv6=1")
+	}
+	l := &Lab{t: t} // for its way to make links
+	r.bridge = net.HardwareAddr{0x02, 0, 0, 0, 0, 1}
+	snooping := false
+	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "cni0", HardwareAddr: r.bridge}, MulticastSnooping: &snooping}
+	l.check(r.Node.links.LinkAdd(bridge), "add the bridge")
+	var ends [2]netlink.Link
+	for i, n := range []*Namespace{left, right} {
+		port, end := l.wire(r.Node, fmt.Sprintf("veth%d", i), n, "eth0")
+		l.check(r.Node.links.LinkSetMaster(port, bridge), "attach "+n.Name)
+		ends[i] = end
+	}
+	here, there := l.wire(r.Node, "eth0", outside, "eth0")
+	// Nobody answers, so nobody is asked for its link address.
+	for _, link := range []netlink.Link{bridge, here} {
+		l.check(r.Node.links.LinkSetARPOff(link), "ARP off")
+		l.check(r.Node.links.LinkSetUp(link), "up")
+	}
+	r.Node.address(t, bridge, pods...)
+	r.Node.address(t, here, uplink...)
+	for _, p := range uplink {
+		r.Node.route(t, here, anywhere(p.Addr()), netip.Addr{})
+	}
+	for _, p := range pods {
+		r.pods = append(r.pods, p.Masked())
+	}
+	r.uplink = here.Attrs().HardwareAddr
+	r.bridged, r.routed = openGun(t, left, ends[0]), openGun(t, outside, there)
+	r.own = l.Injector(r.Node)
+	r.Witness = NewWitness(t, r.Node)
+	return r
+}
+
+func openGun(t testing.TB, n *Namespace, link netlink.Link) *gun {
+	t.Helper()
+	g := &gun{index: link.Attrs().Index, mac: link.Attrs().HardwareAddr}
+	err := n.Do(func() (err error) {
+		g.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+		return err
+	})
+	if err != nil {
+		t.Fatalf("namespace %s: packet socket: %v", n.Name, err)
+	}
+	t.Cleanup(func() { _ = unix.Close(g.fd) })
+	return g
+}
+
+func (g *gun) send(to net.HardwareAddr, p Packet) error {
+	frame := append(append([]byte{}, to...), g.mac...)
+	if p.Src.Is4() {
+		frame = append(frame, 0x08, 0x00)
+	} else {
+		frame = append(frame, 0x86, 0xdd)
+	}
+	return unix.Sendto(g.fd, append(frame, p.Bytes()...), 0, &unix.SockaddrLinklayer{Ifindex: g.index})
+}
+
+// Shoot sends a packet: from the node itself if its source is an address of the node, from the bridge if it is one of a
+// pod, else from the uplink. An error unix.EPERM is how the node's output hook says that it dropped the packet.
+func (r *Range) Shoot(p Packet) error {
+	switch {
+	case r.isNode(p.Src):
+		return r.own.Send(p)
+	case !r.isPod(p.Src):
+		return r.routed.send(r.uplink, p)
+	case r.isPod(p.Dst):
+		return r.bridged.send(r.target, p)
+	default:
+		return r.bridged.send(r.bridge, p)
+	}
+}
+
+// Crosses says whether a packet crosses the forward or the output hook: it is for one host, and not for the node.
+func (r *Range) Crosses(p Packet) bool {
+	for _, a := range []netip.Addr{p.Src, p.Dst} {
+		if a.IsMulticast() || a.IsLoopback() || a.IsUnspecified() || a.IsLinkLocalUnicast() || a.Is4() && (a.As4()[0] == 0 || a.As4()[0] >= 240) {
+			return false
+		}
+	}
+	routes, err := r.Node.links.RouteGet(p.Dst.AsSlice())
+	return err == nil && len(routes) == 1 && routes[0].Type == unix.RTN_UNICAST
+}
+
+func (r *Range) isPod(a netip.Addr) bool {
+	for _, p := range r.pods {
+		if p.Contains(a) {
+			return !r.isNode(a)
+		}
+	}
+	return false
+}
+
+func (r *Range) isNode(a netip.Addr) bool {
+	routes, err := r.Node.links.RouteGet(a.AsSlice())
+	return err == nil && len(routes) == 1 && routes[0].Type == unix.RTN_LOCAL
+}
+
+// FlushConntrack makes the node forget every connection.
+func (r *Range) FlushConntrack() {
+	r.t.Helper()
+	r.Node.FlushConntrack(r.t)
+}
