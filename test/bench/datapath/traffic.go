@@ -92,6 +92,17 @@ func (t *Traffic) establish() error {
 	if errno := connect(t.flow, &t.udpTo); errno != 0 {
 		return errno
 	}
+	for start := time.Now(); ; {
+		err := t.exchange()
+		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) || time.Since(start) > patience {
+			return err
+		}
+		// A link that has just come up drops what it is given until the kernel gets round to it.
+	}
+}
+
+// exchange sends a datagram to the server and one back. The error is EAGAIN if either gets lost.
+func (t *Traffic) exchange() error {
 	if _, err := unix.Write(t.flow, []byte("?")); err != nil {
 		return err
 	}
@@ -108,10 +119,11 @@ func (t *Traffic) establish() error {
 	return nil
 }
 
-// receive waits for a datagram: on a busy machine the kernel may leave it to another thread to carry it.
+// receive waits a little for a datagram: on a busy machine the kernel may leave it to another thread to carry it.
 func receive(fd int) (unix.Sockaddr, error) {
+	const wait = 200 // ms
 	ready := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-	if _, err := unix.Poll(ready, int(patience.Milliseconds())); err != nil {
+	if _, err := unix.Poll(ready, wait); err != nil {
 		return nil, err
 	}
 	var b [8]byte
