@@ -12,7 +12,7 @@
 //
 //	NETPOL-FORWARD   known connections -> RETURN; jump NETPOL-EGRESS; jump NETPOL-INGRESS
 //	NETPOL-EGRESS    tree over this node's isolated addresses -> goto the chain of their policies
-//	NETPOL-PE-...    one chain for each combination of policies: what they allow -> RETURN, then NETPOL-DENIED
+//	NETPOL-PE-...    one chain for each combination of policies: what they allow -> RETURN, the rest -> goto:
 //	NETPOL-DENIED    a pod to itself -> RETURN, everything else DROP
 //
 // No packet mark is used, so none can collide. A tree of prefixes finds the address in the steps of its depth

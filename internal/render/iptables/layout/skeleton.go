@@ -59,7 +59,7 @@ func skeleton(f ruleset.Family) unit {
 // putTrees lays out the trees over this node's isolated addresses.
 func (l *family) putTrees() {
 	for _, d := range program.Directions() {
-		t := tree{family: l.f, word: "I", dst: true, target: func(a string) ruleset.Target { return gotoTo(a) }}
+		t := tree{family: l.f, word: "I", dst: true, target: gotoTo}
 		root := chainIngress
 		if d == program.Egress {
 			t.word, t.dst, t.src, root = "E", false, true, chainEgress

@@ -1,6 +1,7 @@
 package ruleset
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -145,12 +146,12 @@ func (m *Model) checkRule(f Family, chains map[string][]string, words []string) 
 			return fmt.Errorf("no chain %s", words[i+1])
 		case "--match-set":
 			set := m.sets[words[i+1]]
-			if set == nil || !strings.HasSuffix(set.Spec, (&Set{Type: HashIP}).spec(f)[len("hash:ip"):]) {
+			if set == nil || !strings.HasSuffix(set.Spec, " "+f.setWords()) {
 				return fmt.Errorf("no set %s of %s", words[i+1], f)
 			}
 		case "--comment":
 			if len(words[i+1]) > maxComment+2 {
-				return fmt.Errorf("comment too long")
+				return errors.New("comment too long")
 			}
 		}
 	}

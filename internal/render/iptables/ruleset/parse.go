@@ -82,8 +82,7 @@ func (s *State) ReadChains(save string) error {
 
 // ReadSets adds what ipset save says of our sets of one family.
 func (s *State) ReadSets(f Family, save string) error {
-	suffix := (&Set{}).spec(f)
-	suffix = suffix[strings.Index(suffix, " "):]
+	suffix := " " + f.setWords()
 	for _, line := range strings.Split(save, "\n") {
 		words := strings.Fields(line)
 		if len(words) < 3 || !strings.HasPrefix(words[1], Prefix) {

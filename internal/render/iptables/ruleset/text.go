@@ -151,11 +151,15 @@ func (t SetType) String() string {
 
 // spec is what must not differ between the installed and the desired set.
 func (s *Set) spec(f Family) string {
-	family := "inet"
+	return s.Type.String() + " " + f.setWords()
+}
+
+// setWords are the words by which ipset tells the family of a set.
+func (f Family) setWords() string {
 	if f == V6 {
-		family = "inet6"
+		return "family inet6"
 	}
-	return s.Type.String() + " family " + family
+	return "family inet"
 }
 
 // text gives the member as ipset save writes it.
