@@ -83,7 +83,7 @@ Exit status: 0 for success, 1 if something failed, 2 for a wrong command line.`,
 	}
 	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newRun(), newRender(), newExplain(), newStatus(), newCleanup(), newVersion())
+	root.AddCommand(newRun(), newRender(), newExplain(), newStatus(), newCleanup(), newUninstall(), newVersion())
 	return root
 }
 
