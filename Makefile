@@ -106,6 +106,8 @@ conformance: ## a suite of others on a fresh and then used cluster, report in re
 	$(GO) run ./test/e2e/cmd/conformance --runs 2 --suite $(SUITE) --backend $(BACKEND) \
 	  --ip-family $(IP_FAMILY) --proxy-mode $(PROXY_MODE) --flannel-backend $(FLANNEL_BACKEND)
 
+include hack/package.mk
+
 ##@ Maintain
 
 .PHONY: golden

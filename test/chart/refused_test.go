@@ -23,6 +23,7 @@ func TestNonsenseIsRefusedByName(t *testing.T) {
 		{"resyncPeriod: 60", "resyncPeriod"},
 		{"resyncPeriod: 0s", "resyncPeriod"},
 		{"resyncPeriod: soon", "resyncPeriod"},
+		{"apiServer: {host: 'https://x'}", "apiServer/host"},
 		{"health: {port: 0}", "health/port"},
 		{"health: {port: '80'}", "health/port"},
 		{"metrics: {port: 65536}", "metrics/port"},
