@@ -149,7 +149,7 @@ func TestKernelTakesHistories(t *testing.T) {
 				t.Errorf("seed %d: a restart changed %+v", seed, stats)
 			}
 		}
-		if _, err := iptables.Cleanup(k, false); err != nil {
+		if _, err := iptables.Cleanup(k, nil, false); err != nil {
 			t.Fatal(err)
 		}
 		nothingLeft(t, k)
@@ -293,10 +293,10 @@ func TestKernelLeavesOthersAlone(t *testing.T) {
 		k.iptables(t, "-A", "FORWARD", "-j", "KUBE-FORWARD")
 		before := k.iptables(t, "-S")
 		sync(t, k, everyWord())
-		if gone, err := iptables.Cleanup(k, true); err != nil || len(gone) != 2 {
+		if gone, err := iptables.Cleanup(k, nil, true); err != nil || len(gone) != 2 {
 			t.Errorf("dry run: %v, %v", gone, err)
 		}
-		if _, err := iptables.Cleanup(k, false); err != nil {
+		if _, err := iptables.Cleanup(k, nil, false); err != nil {
 			t.Fatal(err)
 		}
 		nothingLeft(t, k)
@@ -304,5 +304,39 @@ func TestKernelLeavesOthersAlone(t *testing.T) {
 			t.Errorf("before\n%s\nafter\n%s", before, after)
 		}
 		k.command(t, "ipset", "list", "KUBE-X")
+	})
+}
+
+// TestKernelChangesVariant starts with one variant what the other one enforced so far: the rules move, with the
+// sets that they have in common, and go from there as well.
+func TestKernelChangesVariant(t *testing.T) {
+	eachVariant(t, func(t *testing.T, k inNS) {
+		other := inNS{ns: k.ns}
+		v := map[kernel.Variant]kernel.Variant{kernel.Legacy: kernel.NFT, kernel.NFT: kernel.Legacy}[k.tools.Variant()]
+		if err := k.ns.Run(func() (err error) { other.tools, err = kernel.Open(v); return err }); err != nil {
+			t.Fatal(err)
+		}
+		before, after := everyWord(), everyWord()
+		delete(after.Sets, "names")
+		after.Policies["ns/p"].Ingress, after.Policies["ns/p"].Egress = after.Policies["ns/p"].Ingress[:1], nil
+		sync(t, other, before)
+		opts := options(k)
+		opts.Other = other
+		r := iptables.New(k, opts)
+		if _, err := r.Sync(after); err != nil {
+			t.Fatal(err)
+		}
+		noDrift(t, r)
+		for _, f := range ruleset.Families() {
+			if rules, err := other.Save(f); err != nil || strings.Contains(rules, ruleset.Prefix) {
+				t.Errorf("%s: left in %s: %v\n%s", f, v, err, rules)
+			}
+		}
+		sync(t, other, before)
+		if _, err := r.Cleanup(); err != nil {
+			t.Fatal(err)
+		}
+		nothingLeft(t, k)
+		nothingLeft(t, other)
 	})
 }

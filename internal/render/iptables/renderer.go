@@ -47,6 +47,9 @@ type Options struct {
 	Variant string
 	// FullCheck makes every so manyth call of Drifted compare everything; 1 does so each time.
 	FullCheck int
+	// Other is the other variant of the binary, if the node has it: rules of ours that an earlier choice left there
+	// go as soon as those of this one are in place.
+	Other Kernel
 }
 
 // Renderer keeps the kernel equal to a program. It is not safe for concurrent use.
@@ -180,6 +183,11 @@ func (r *Renderer) commit(dirty map[ruleset.Family]*ruleset.Dirty) (render.Stats
 	if len(errs) > 0 {
 		return render.Stats{}, errors.Join(errs...)
 	}
+	if dirty == nil && r.opts.Other != nil {
+		if err := removeChains(r.opts.Other); err != nil {
+			return stats, fmt.Errorf("the other variant's chains: %w", err)
+		}
+	}
 	if err := r.sets(after); err != nil {
 		return stats, fmt.Errorf("sets after the chains: %w", err)
 	}
@@ -234,15 +242,37 @@ func (r *Renderer) differs() (bool, error) {
 	return false, nil
 }
 
+// removeChains removes our jumps and chains, and leaves the sets, which both variants have in common. A family
+// that cannot be read has nothing of ours: the kernel or the node does not have it in this variant.
+func removeChains(k Kernel) error {
+	var errs []error
+	for _, f := range ruleset.Families() {
+		chains, err := k.Save(f)
+		if err != nil {
+			continue
+		}
+		s := ruleset.NewState()
+		if err := s.ReadChains(chains); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if plan := ruleset.Diff(ruleset.NewTable(f), s, nil); plan.Restore != "" {
+			errs = append(errs, k.Restore(f, plan.Restore))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Cleanup removes our jumps, chains and sets, and nothing else. It gives what was there.
 func (r *Renderer) Cleanup() ([]string, error) {
 	r.known = false
-	return Cleanup(r.kernel, false)
+	return Cleanup(r.kernel, r.opts.Other, false)
 }
 
-// Cleanup removes our jumps, chains and sets, and nothing else; with dryRun it only says which there are.
-func Cleanup(k Kernel, dryRun bool) ([]string, error) {
-	r := New(k, Options{})
+// Cleanup removes our jumps, chains and sets, and nothing else, from both variants of the binary; other is nil if
+// there is but one. With dryRun it only says which there are in the first.
+func Cleanup(k, other Kernel, dryRun bool) ([]string, error) {
+	r := New(k, Options{Other: other})
 	states, err := r.read()
 	var gone []string
 	for _, f := range ruleset.Families() {
