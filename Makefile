@@ -68,7 +68,7 @@ lint: bin/golangci-lint ## formatting, go vet, linters, import rules
 
 .PHONY: unit
 unit: ## unit tests with the race detector
-	$(GO) test -race -skip '^(TestKernel|TestProperty)' ./...
+	$(GO) test -race -skip '^(TestKernel|TestProperty)' $$($(GO) list ./... | grep -v /test/chart)
 
 .PHONY: property
 property: ## oracle, evaluator and rendered rules agree on random clusters (RAPID_CHECKS=1000)

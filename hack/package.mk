@@ -1,6 +1,6 @@
 # Image, chart and plain manifest. Part of the Makefile.
 
-IMAGE   ?= ghcr.io/netpol-agent/netpol-agent
+IMAGE   ?= netpol-agent.local/netpol-agent
 PLATFORMS := amd64 arm64
 # The commit's time, so that the same commit gives the same image.
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)

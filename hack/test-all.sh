@@ -24,7 +24,7 @@ phase() {
 
 phase packages make --no-print-directory deps
 phase modules go mod download
-for target in build lint unit property kernel swap fuzz bench; do
+for target in build lint unit chart-test property kernel swap fuzz bench; do
 	phase "$target" make --no-print-directory "$target"
 done
 phase demo make --no-print-directory demo
