@@ -63,8 +63,8 @@ func noneLeadsToNew(t *rapid.T, tx *Tx) {
 	}
 }
 
-// A pod that gets a chain of its own is led to it only once the chain is there; a change that makes no chain for an
-// element stays one transaction.
+// A pod that gets a chain of its own is led to it only once the chain is there, and a set is full before a rule looks
+// into it; a change that needs neither stays one transaction.
 func TestPrepareOfNewTarget(t *testing.T) {
 	set := &Set{Name: "m", Verdicts: true}
 	elems := func(chain string) AddElems {
@@ -78,6 +78,12 @@ func TestPrepareOfNewTarget(t *testing.T) {
 	}
 	if want := (&Tx{Ops: []Op{elems("new")}}); rest.String() != want.String() {
 		t.Errorf("rest: %s", rest)
+	}
+	filled := []Op{AddSet{"t", set}, elems("old")}
+	use := AddRule{"t", "there", Rule{Verdict: Verdict{Kind: Accept}}}
+	first, rest = Prepare(&Tx{Ops: append(filled, use)})
+	if want := (&Tx{Ops: filled}); first.String() != want.String() || len(rest.Ops) != 1 {
+		t.Errorf("a set that is new: first: %srest: %s", first, rest)
 	}
 	whole := &Tx{Ops: []Op{add, rule, elems("old")}}
 	if first, rest := Prepare(whole); !first.Empty() || rest.String() != whole.String() {
