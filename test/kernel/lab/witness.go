@@ -49,7 +49,9 @@ type Sight struct{ Before, After int }
 // Witness sees what becomes of packets in the node's forward and output hooks. It makes a packet that is dropped
 // visible at once: it arrives before, and does not arrive after. Nobody has to wait for a timeout.
 type Witness struct {
-	conn *netlink.Conn
+	node  *Namespace
+	conn  *netlink.Conn
+	ended chan struct{}
 
 	mu    sync.Mutex
 	seen  []sighting
@@ -91,17 +93,25 @@ func NewWitness(t testing.TB, n *Namespace) *Witness {
 			t.Fatalf("witness: bind to the log group: %v", err)
 		}
 	}
-	w := &Witness{conn: conn, fresh: make(chan struct{})}
-	ended := make(chan struct{})
+	w := &Witness{node: n, conn: conn, fresh: make(chan struct{}), ended: make(chan struct{})}
 	go func() {
-		defer close(ended)
+		defer close(w.ended)
 		w.read()
 	}()
-	t.Cleanup(func() {
-		_ = conn.Close()
-		<-ended
-	})
+	t.Cleanup(w.hangUp)
 	return w
+}
+
+func (w *Witness) hangUp() {
+	_ = w.conn.Close()
+	<-w.ended
+}
+
+// Close makes the witness go before the test ends; it costs each packet more than the rules do.
+func (w *Witness) Close(t testing.TB) {
+	t.Helper()
+	w.node.NFT(t, "delete table inet witness")
+	w.hangUp()
 }
 
 // bindLogGroup gives the attributes of two configuration messages: one that asks for the group's packets, one that

@@ -1,0 +1,254 @@
+package kernel
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+
+	"github.com/netpol-agent/netpol-agent/internal/render/nft"
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
+	"github.com/netpol-agent/netpol-agent/test/kernel/lab"
+)
+
+// swapChanges is how many policy changes the traffic has to live through; KERNEL_CHANGES sets another number.
+func swapChanges(t *testing.T) int {
+	t.Helper()
+	text := os.Getenv("KERNEL_CHANGES")
+	if text == "" {
+		if testing.Short() {
+			return 1000
+		}
+		return 10000
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("KERNEL_CHANGES: %v", err)
+	}
+	return n
+}
+
+// The policy that decides over the traffic, in forms that differ in everything but what they mean to it: pods of "shop"
+// with app=client reach the open ports, nobody else reaches any, and nobody reaches the shut one.
+func servingForms(t *testing.T) []*networkingv1.NetworkPolicy {
+	t.Helper()
+	const ports = "ports: [{port: 8080}, {port: 9000, endPort: 9001, protocol: UDP}]"
+	blocks := "{ipBlock: {cidr: 10.244.1.12/32}}, {ipBlock: {cidr: 10.244.2.0/24, except: [10.244.2.11/32]}}"
+	world := "{ipBlock: {cidr: 0.0.0.0/0, except: [10.244.1.13/32, 10.244.1.14/31, 10.244.1.11/32, 10.244.1.128/25, 10.244.2.11/32, 192.0.2.0/24]}}"
+	var out []*networkingv1.NetworkPolicy
+	for _, rules := range []string{
+		"{from: [{podSelector: {matchLabels: {app: client}}}], " + ports + "}",
+		"{from: [{podSelector: {matchLabels: {app: nobody}}}]}, {from: [{podSelector: {matchLabels: {app: client}}, namespaceSelector: {matchLabels: {team: shop}}}], " + ports + "}",
+		"{from: [" + blocks + "], " + ports + "}",
+		"{from: [" + world + "], " + ports + "}",
+		"{from: [{podSelector: {matchExpressions: [{key: app, operator: In, values: [client, other]}]}}], ports: [{port: http}, {port: 9000, protocol: UDP}, {port: 9001, protocol: UDP}]}, " +
+			"{from: [{podSelector: {matchLabels: {app: churn}}}], ports: [{port: 9002, protocol: UDP}]}",
+		"{from: [{namespaceSelector: {matchLabels: {team: blog}}}], ports: [{port: 1}, {port: 3}, {port: 5}]}, {from: [{podSelector: {matchLabels: {app: churn}}}, {podSelector: {matchLabels: {app: client}}}, " + blocks + "], " + ports + "}",
+	} {
+		out = append(out, read(t, policy("shop/serve", "podSelector: {matchLabels: {app: web}}\npolicyTypes: [Ingress]\ningress: ["+rules+"]")).Policies[0])
+	}
+	return out
+}
+
+// companions are policies that come and go and change nothing for the traffic.
+func companions(t *testing.T) []*networkingv1.NetworkPolicy {
+	t.Helper()
+	return read(t, policy("shop/deny", "podSelector: {}\npolicyTypes: [Ingress]")+
+		policy("shop/deny-web", "podSelector: {matchLabels: {app: web}}\npolicyTypes: [Ingress, Egress]\negress: [{}]")+
+		policy("shop/other-port", "podSelector: {matchLabels: {app: web}}\ningress: [{from: [{namespaceSelector: {}}], ports: [{port: 7000}]}]")+
+		policy("shop/client-out", "podSelector: {matchLabels: {app: client}}\npolicyTypes: [Egress]\negress: [{to: [{podSelector: {matchLabels: {app: web}}}]}]")+
+		policy("shop/all-out", "podSelector: {}\npolicyTypes: [Egress]\negress: [{to: [{ipBlock: {cidr: 0.0.0.0/0}}]}]")+
+		policy("blog/in", "podSelector: {}\ningress: [{from: [{namespaceSelector: {matchLabels: {team: shop}}}]}]")+
+		policy("blog/out", "podSelector: {}\npolicyTypes: [Egress]\negress: [{to: [{namespaceSelector: {}}], ports: [{protocol: TCP}, {protocol: UDP}]}]")).Policies
+}
+
+// changer makes one change after the other, none of which touches what the traffic may do.
+type changer struct {
+	*world
+	rng        *rand.Rand
+	forms      []*networkingv1.NetworkPolicy
+	companions []*networkingv1.NetworkPolicy
+	// commits counts transactions that did something.
+	commits, swaps int
+}
+
+// change is one change and its commit.
+func (c *changer) change(t *testing.T, i int) {
+	t.Helper()
+	if i%500 == 499 {
+		// The agent starts again, finds that too much is different, and puts a new table in the place of the old one.
+		c.renderer = nft.New(c.conn, nft.Options{MaxCost: 10})
+		for range 3 {
+			c.toggle()
+		}
+	}
+	switch c.rng.IntN(8) {
+	case 0, 1, 2:
+		c.toggle()
+	case 3, 4:
+		c.setPolicy(c.forms[c.rng.IntN(len(c.forms))].DeepCopy())
+	case 5:
+		c.replace(t)
+	case 6:
+		c.churn()
+	default:
+		c.relabel()
+	}
+	c.apply(t)
+}
+
+func (c *changer) apply(t *testing.T) {
+	t.Helper()
+	stats, err := c.renderer.Apply(c.comp.Program(), c.comp.TakeDelta())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stats.Ops > 0 {
+		c.commits++
+	}
+	if stats.Full {
+		c.swaps++
+	}
+}
+
+// toggle adds a companion policy, or removes it.
+func (c *changer) toggle() {
+	p := c.companions[c.rng.IntN(len(c.companions))]
+	if c.policies[p.Namespace+"/"+p.Name] != nil {
+		c.deletePolicy(p.Namespace, p.Name)
+		return
+	}
+	c.setPolicy(p.DeepCopy())
+}
+
+// replace puts a policy of another name in the place of the one that decides over the traffic: the successor first and,
+// at random in the same transaction or the next one, the end of the former.
+func (c *changer) replace(t *testing.T) {
+	t.Helper()
+	old, next := "serve", "serve-2"
+	if c.policies["shop/serve"] == nil {
+		old, next = next, old
+	}
+	p := c.forms[c.rng.IntN(len(c.forms))].DeepCopy()
+	p.Name = next
+	c.setPolicy(p)
+	if c.rng.IntN(2) == 0 {
+		c.apply(t)
+	}
+	c.deletePolicy("shop", old)
+}
+
+// churn makes a pod come, change or go, here or on another node.
+func (c *changer) churn() {
+	n := c.rng.IntN(12)
+	name := fmt.Sprintf("churn-%d", n)
+	if c.pods["shop/"+name] != nil && c.rng.IntN(2) == 0 {
+		c.deletePod("shop", name)
+		return
+	}
+	p := &corev1.Pod{}
+	p.Namespace, p.Name = "shop", name
+	p.Labels = map[string]string{"app": []string{"churn", "web", "other"}[c.rng.IntN(3)], "tier": strconv.Itoa(c.rng.IntN(3))}
+	p.Spec.NodeName = []string{thisNode, "node-2"}[n%2]
+	p.Status.Phase = corev1.PodRunning
+	p.Status.PodIP = fmt.Sprintf("10.244.1.%d", 200+n)
+	p.Status.PodIPs = []corev1.PodIP{{IP: p.Status.PodIP}, {IP: fmt.Sprintf("fd00:10:244:1::%d", 200+n)}}
+	c.setPod(p)
+}
+
+// relabel gives the pods of the traffic labels that move them in and out of sets that mean nothing to it.
+func (c *changer) relabel() {
+	name := []string{"shop/client", "shop/web", "shop/far", "blog/client"}[c.rng.IntN(4)]
+	c.world.change(name, func(p *corev1.Pod) {
+		p.Labels["round"] = strconv.Itoa(c.rng.IntN(3))
+		if name == "blog/client" {
+			p.Labels["app"] = []string{"client", "churn", "web"}[c.rng.IntN(3)]
+		}
+	})
+}
+
+// swapWorld is a world in which what is allowed is settled.
+func swapWorld(t *testing.T) *changer {
+	t.Helper()
+	l := lab.New(t)
+	w := &world{lab: l, agent: newAgent(t, l), witness: l.Witness()}
+	c := &changer{world: w, rng: rand.New(rand.NewPCG(1, 2)), forms: servingForms(t), companions: companions(t)}
+	w.restart()
+	w.tell(baseYAML)
+	c.setPolicy(c.forms[0].DeepCopy())
+	w.settle(t)
+	return c
+}
+
+// TestKernelSwapUnderTraffic makes thousands of policy changes while permitted and forbidden packets flow: no permitted
+// packet is lost, and no forbidden one passes.
+func TestKernelSwapUnderTraffic(t *testing.T) {
+	c := swapWorld(t)
+	n := swapChanges(t)
+	tr := newTraffic(t, c.world)
+	c.witness.Close(t)
+	start := time.Now()
+	for i := range n {
+		tr.change.Store(int32(i))
+		c.change(t, i)
+	}
+	took := time.Since(start)
+	r := tr.end()
+	t.Logf("%d changes, %d of them with an effect, %d tables swapped, in %v\n%s", n, c.commits, c.swaps, took, r.text)
+	if r.lost+r.leaked+r.broken > 0 {
+		t.Errorf("%d permitted packets lost, %d forbidden ones through, %d exchanges broken", r.lost, r.leaked, r.broken)
+	}
+	if c.commits < n*2/3 || n >= 1000 && c.swaps < n/1000 {
+		t.Errorf("the changes show nothing: %d had an effect, %d tables were swapped", c.commits, c.swaps)
+	}
+	for _, s := range tr.streams {
+		if s.sent.Load() < uint32(n/50) {
+			t.Errorf("the stream from %s shows nothing: %d sent", s.name, s.sent.Load())
+		}
+	}
+}
+
+// TestKernelSwapCheckerSeesGaps shows that the former test can fail: changes that are not atomic show in its report.
+func TestKernelSwapCheckerSeesGaps(t *testing.T) {
+	t.Run("open window", func(t *testing.T) {
+		c := swapWorld(t)
+		tr := newTraffic(t, c.world)
+		c.witness.Close(t)
+		for range 100 {
+			if err := c.conn.Commit(&ruleset.Tx{Ops: []ruleset.Op{ruleset.DelTable{Table: c.renderer.Table()}}}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Millisecond)
+			if _, err := c.renderer.Sync(c.comp.Program()); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if r := tr.end(); r.leaked == 0 || r.lost > 0 {
+			t.Errorf("a table that is gone for a moment: %d lost, %d leaked\n%s", r.lost, r.leaked, r.text)
+		}
+	})
+	t.Run("closed window", func(t *testing.T) {
+		c := swapWorld(t)
+		tr := newTraffic(t, c.world)
+		c.witness.Close(t)
+		deny := read(t, policy("shop/serve", "podSelector: {matchLabels: {app: web}}\npolicyTypes: [Ingress]")).Policies[0]
+		for i := range 100 {
+			// Not atomic: first everything goes, then what is allowed comes back.
+			c.setPolicy(deny.DeepCopy())
+			c.apply(t)
+			time.Sleep(time.Millisecond)
+			c.setPolicy(c.forms[i%2].DeepCopy())
+			c.apply(t)
+			time.Sleep(time.Millisecond)
+		}
+		if r := tr.end(); r.lost == 0 || r.leaked > 0 {
+			t.Errorf("rules that are gone for a moment: %d lost, %d leaked\n%s", r.lost, r.leaked, r.text)
+		}
+	})
+}
