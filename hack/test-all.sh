@@ -4,7 +4,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-export RAPID_CHECKS=${RAPID_CHECKS:-20000} FUZZTIME=${FUZZTIME:-60s}
+export PROPERTY_CASES=${PROPERTY_CASES:-20000} FUZZTIME=${FUZZTIME:-60s}
 # Tests that this machine cannot run fail instead of being skipped.
 export CI=true
 
