@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -55,6 +56,26 @@ func (n namespace) blackHole(tb testing.TB) {
 		all := &net.IPNet{IP: make(net.IP, a.BitLen()/8), Mask: net.CIDRMask(0, a.BitLen())}
 		must(h.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: all}))
 	}
+	waitLocal(tb, h)
+}
+
+// waitLocal waits until the kernel takes the IPv6 address for its own, which it does some time after the link
+// is up.
+func waitLocal(tb testing.TB, h *netlink.Handle) {
+	tb.Helper()
+	want := local[ruleset.V6].String() + "/128"
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		routes, err := h.RouteListFiltered(unix.AF_INET6, &netlink.Route{Table: unix.RT_TABLE_LOCAL}, netlink.RT_FILTER_TABLE)
+		if err != nil {
+			tb.Fatalf("list local routes: %v", err)
+		}
+		for _, r := range routes {
+			if r.Dst != nil && r.Dst.String() == want && r.Type == unix.RTN_LOCAL {
+				return
+			}
+		}
+	}
+	tb.Fatalf("the kernel does not take %s for its own", want)
 }
 
 // sender sends packets with any header through the namespace's output hook.
