@@ -28,7 +28,11 @@ import (
 // TestMain lets the environment set the number of random cases, which rapid takes from a flag alone.
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if n := os.Getenv("KERNEL_CASES"); n != "" {
+	n := os.Getenv("KERNEL_CASES")
+	if n == "" && os.Getenv("CI") == "true" {
+		n = "500"
+	}
+	if n != "" {
 		if err := flag.Set("rapid.checks", n); err != nil {
 			fmt.Fprintln(os.Stderr, "KERNEL_CASES:", err)
 			os.Exit(2)

@@ -55,8 +55,9 @@ type stream struct {
 	sent atomic.Uint32
 	mu   sync.Mutex
 	got  map[uint32]int
-	// during says at which change each datagram was sent.
-	during []int32
+	// during says at which change each datagram was sent, arrived at which one a forbidden one came.
+	during  []int32
+	arrived map[uint32]int32
 }
 
 // Ports of the pod that receives.
@@ -84,7 +85,7 @@ func newTraffic(t testing.TB, w *world) *traffic {
 		{name: "an allowed pod to a forbidden port", src: client, port: shutPort, burst: some},
 	}
 	for i, s := range tr.streams {
-		s.got = map[uint32]int{}
+		s.got, s.arrived = map[uint32]int{}, map[uint32]int32{}
 		w.lab.Home(s.src)
 		// The bridge and the neighbours know each other before it counts.
 		if i < 2 {
@@ -156,7 +157,11 @@ func (tr *traffic) receive(port uint16) {
 			}
 			s := tr.streams[binary.BigEndian.Uint32(buf)]
 			s.mu.Lock()
-			s.got[binary.BigEndian.Uint32(buf[4:])]++
+			number := binary.BigEndian.Uint32(buf[4:])
+			s.got[number]++
+			if !s.permitted {
+				s.arrived[number] = tr.change.Load()
+			}
 			s.mu.Unlock()
 		}
 	})
@@ -315,7 +320,7 @@ func (r *report) add(s *stream) {
 	} else {
 		r.leaked += unique
 		for n := range s.got {
-			r.text += fmt.Sprintf(", leaked %d (change %d)", n, s.during[n])
+			r.text += fmt.Sprintf(", leaked %d (sent at change %d, arrived at %d)", n, s.during[n], s.arrived[n])
 		}
 	}
 	r.text += "\n"

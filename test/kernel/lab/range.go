@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -72,7 +74,34 @@ func NewRange(t testing.TB, pods, uplink []netip.Prefix) *Range {
 	r.bridged, r.routed = openGun(t, left, ends[0]), openGun(t, outside, there)
 	r.own = l.Injector(r.Node)
 	r.Witness = NewWitness(t, r.Node)
+	r.Node.waitOwn(t, append(append([]netip.Prefix{}, pods...), uplink...)...)
 	return r
+}
+
+// waitOwn waits until the kernel takes the addresses for its own. With IPv6 it does some time after it was given
+// them, and until then a rule on packets from the node itself does not match.
+func (n *Namespace) waitOwn(t testing.TB, prefixes ...netip.Prefix) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		own := map[string]bool{}
+		for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+			routes, err := n.links.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_LOCAL}, netlink.RT_FILTER_TABLE)
+			if err != nil {
+				t.Fatalf("namespace %s: local routes: %v", n.Name, err)
+			}
+			for _, r := range routes {
+				if r.Type == unix.RTN_LOCAL && r.Dst != nil {
+					own[r.Dst.IP.String()] = true
+				}
+			}
+		}
+		if !slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return !own[p.Addr().String()] }) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("namespace %s: not all of %v became its own", n.Name, prefixes)
+		}
+	}
 }
 
 func openGun(t testing.TB, n *Namespace, link netlink.Link) *gun {
