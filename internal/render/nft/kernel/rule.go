@@ -145,11 +145,12 @@ func (d *decoder) next(index int) (m ruleset.Match, done bool, err error) {
 	if len(d.rest) == 0 {
 		return nil, true, nil
 	}
-	if m := d.guess(); m != nil && d.take(m) {
-		return m, false, nil
-	}
-	if m := d.guessCheck(); m != nil && d.take(m) {
-		return m, false, nil
+	for _, m := range []ruleset.Match{d.guess(), d.guessCheck()} {
+		before := len(d.rest)
+		// A guess that explains no instruction would be guessed again for ever.
+		if m != nil && d.take(m) && len(d.rest) < before {
+			return m, false, nil
+		}
 	}
 	return nil, false, errNotOurs
 }
