@@ -28,19 +28,37 @@ const maxStateDir = 80
 type Options struct {
 	// Nodes is the number of nodes, 1 to 9.
 	Nodes int `json:"nodes"`
+	// IPFamily is what pods, services and nodes have addresses of: ipv4, or dual for IPv4 and IPv6.
+	IPFamily string `json:"ipFamily"`
 	// PodCIDR and ServiceCIDR are IPv4 ranges, of at most 20 prefix bits for pods: each node gets a /24 of it.
 	PodCIDR     netip.Prefix `json:"podCIDR"`
 	ServiceCIDR netip.Prefix `json:"serviceCIDR"`
+	// PodCIDR6 and ServiceCIDR6 are IPv6 ranges, without effect where the family has no IPv6. Each node gets a
+	// /64 for its pods.
+	PodCIDR6     netip.Prefix `json:"podCIDR6"`
+	ServiceCIDR6 netip.Prefix `json:"serviceCIDR6"`
 	// ProxyMode is kube-proxy's: iptables or nftables.
 	ProxyMode string `json:"proxyMode"`
 	// FlannelBackend is vxlan or host-gw.
 	FlannelBackend string `json:"flannelBackend"`
 }
 
-// DefaultOptions are two nodes with VXLAN and kube-proxy's default mode.
+// Values of Options.IPFamily.
+const (
+	IPv4      = "ipv4"
+	DualStack = "dual"
+)
+
+// IPFamilies are the values of Options.IPFamily.
+func IPFamilies() []string { return []string{IPv4, DualStack} }
+
+// DefaultOptions are two IPv4 nodes with VXLAN and kube-proxy's default mode.
 func DefaultOptions() Options {
 	return Options{
 		Nodes:          2,
+		IPFamily:       IPv4,
+		PodCIDR6:       netip.MustParsePrefix("fd00:10:244::/56"),
+		ServiceCIDR6:   netip.MustParsePrefix("fd00:10:96::/112"),
 		PodCIDR:        netip.MustParsePrefix("10.244.0.0/16"),
 		ServiceCIDR:    netip.MustParsePrefix("10.96.0.0/16"),
 		ProxyMode:      "iptables",
@@ -53,6 +71,8 @@ func (o Options) Validate() error {
 	switch {
 	case o.Nodes < 1 || o.Nodes > 9:
 		return fmt.Errorf("nodes: want 1 to 9, got %d", o.Nodes)
+	case !slices.Contains(IPFamilies(), o.IPFamily):
+		return fmt.Errorf("IP family %q: want %s", o.IPFamily, strings.Join(IPFamilies(), " or "))
 	case !o.PodCIDR.Addr().Is4() || o.PodCIDR.Bits() > 20:
 		return fmt.Errorf("pod CIDR %s: want an IPv4 range of at most 20 prefix bits", o.PodCIDR)
 	case !o.ServiceCIDR.Addr().Is4() || o.ServiceCIDR.Bits() > 24 || o.ServiceCIDR.Bits() < 12:

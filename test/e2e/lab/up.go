@@ -30,6 +30,9 @@ func Up(ctx context.Context, dirs Dirs, opts Options, p *progress.Printer) (*Clu
 	if err != nil {
 		return nil, err
 	}
+	if opts.IPFamily != IPv4 {
+		return nil, fmt.Errorf("IP family %s: not built yet", opts.IPFamily)
+	}
 	if os.Geteuid() != 0 {
 		return nil, host.ErrNotRoot
 	}
