@@ -117,5 +117,9 @@ golden: ## write the golden files anew; read the difference before committing it
 	$(GO) test ./test/golden -run '^TestGolden' -update
 	$(GO) test ./cmd/netpol-agent -run '^TestScripts' -update
 
+.PHONY: docs
+docs: ## write docs/metrics.md anew from the metrics' definitions
+	$(GO) test ./internal/sync -run '^TestMetricsDocumentIsCurrent$$' -update
+
 bin/golangci-lint: hack/tools/go.mod hack/tools/go.sum
 	cd hack/tools && $(GO) build -o ../../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint

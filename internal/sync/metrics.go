@@ -1,11 +1,11 @@
 package sync
 
 import (
-	"runtime"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/netpol-agent/netpol-agent/internal/render"
 )
@@ -27,7 +27,7 @@ type Metrics struct {
 	Applied       *prometheus.CounterVec
 	Resyncs       *prometheus.CounterVec
 	LastSync      prometheus.Gauge
-	Queue         prometheus.GaugeFunc
+	ResyncPeriod  prometheus.Gauge
 
 	BridgeOK     prometheus.Gauge
 	APIReachable prometheus.Gauge
@@ -35,6 +35,9 @@ type Metrics struct {
 	CutFlows    prometheus.Counter
 	CutDuration prometheus.Histogram
 	CutErrors   prometheus.Counter
+
+	defs   []Metric
+	health atomic.Pointer[Health]
 }
 
 // fastBuckets are for what takes about a millisecond when all is well.
@@ -55,68 +58,80 @@ const (
 	stateIdle                      = "not_selecting"
 	isolationNone, isolationIn     = "none", "ingress"
 	isolationOut, isolationBoth    = "egress", "both"
+	familyV4, familyV6, familyBoth = "ipv4", "ipv6", "inet"
 	objPods, objNamespaces, objPol = "pods", "namespaces", "networkpolicies"
 )
 
 // NewMetrics gives the agent's metrics; version goes to build_info, waiting is the queue's length.
 func NewMetrics(version string, waiting func() int) *Metrics {
 	r := prometheus.NewRegistry()
-	b := builder{r}
-	m := &Metrics{
-		Registry: r,
-		Rules:    b.gauges("rules", "Rules installed in the kernel, by address family.", "family"),
-		Chains:   b.gauges("chains", "Chains installed in the kernel, by address family.", "family"),
-		Sets:     b.gauges("sets", "Sets and maps installed in the kernel, by address family.", "family"),
-		Elements: b.gauges("elements", "Set and map elements installed in the kernel, by address family.", "family"),
-		Policies: b.gauges("policies", "NetworkPolicies of the cluster by what this node does with them: enforced on a "+
-			"pod here, partly_understood (what is not understood matches nothing), or not_selecting any pod here.", "state"),
-		LocalPods: b.gauges("local_pods", "Pods of this node with an address that policies can judge, by the directions "+
-			"in which they are isolated.", "isolation"),
-		Objects:      b.gauges("objects", "Objects of the cluster that the agent knows, by resource.", "resource"),
-		Diagnostics:  b.gauge("diagnostics", "Parts of policies that are not understood and therefore match nothing."),
-		ObjectPanics: b.counter("object_panics_total", "Objects over which the compiler failed; any is a defect of the agent."),
-
-		Compile: b.histogram("compile_duration_seconds", "Time to compile what was taken from the queue in one turn.", compileBuckets),
-		Apply:   b.histogram("apply_duration_seconds", "Time of one transaction, the kernel's part included.", fastBuckets),
-		EventToKernel: b.histogram("event_to_kernel_seconds", "Time from the moment an informer delivered an event that "+
-			"changes rules to the committed transaction. Events of the initial list do not count.", fastBuckets),
-		Applied: b.counters("apply_total", "Transactions by result.", "result"),
-		Resyncs: b.counters("resync_total", "Full comparisons of kernel and program, by whether the kernel differed and was repaired.", "result"),
-		LastSync: b.gauge("last_successful_sync_timestamp_seconds",
-			"When the kernel last equalled the rule program, as Unix time."),
-		BridgeOK: b.gauge("bridge_netfilter_ok",
-			"1 if bridged packets between pods of this node reach the rules, or no pod hangs on a bridge; else 0."),
-		APIReachable: b.gauge("api_server_reachable", "1 if the last requests to the API server succeeded; else 0."),
-
-		CutFlows:    b.counter("cut_flows_total", "Live connections that were cut because a change of policies forbids them."),
-		CutDuration: b.histogram("cut_duration_seconds", "Time to find and cut the connections that one change forbids.", fastBuckets),
-		CutErrors:   b.counter("cut_errors_total", "Passes over the live connections that failed; each is repeated."),
-	}
-	m.Queue = b.gaugeFunc("queued_events", "Events that wait for the engine.", func() float64 { return float64(waiting()) })
-	b.runtime(version)
-	m.zero()
+	b := &builder{r: r}
+	m := &Metrics{Registry: r}
+	m.state(b)
+	m.inKernel(b)
+	m.work(b, waiting)
+	b.build(version)
+	b.program()
+	m.defs = b.defs
 	return m
 }
 
-// zero exports every label value from the start, so that a rate can be taken over the first event.
-func (m *Metrics) zero() {
-	for v, labels := range map[*prometheus.CounterVec][]string{
-		m.Applied: {resultOK, resultError},
-		m.Resyncs: {resyncClean, resyncRepaired},
-	} {
-		for _, l := range labels {
-			v.WithLabelValues(l)
-		}
-	}
-	for v, labels := range map[*prometheus.GaugeVec][]string{
-		m.Policies:  {stateEnforced, statePartly, stateIdle},
-		m.LocalPods: {isolationNone, isolationIn, isolationOut, isolationBoth},
-		m.Objects:   {objPods, objNamespaces, objPol},
-	} {
-		for _, l := range labels {
-			v.WithLabelValues(l)
-		}
-	}
+// state defines what tells whether the agent does its duty, and over what.
+func (m *Metrics) state(b *builder) {
+	b.gaugeFunc("ready", "boolean", "1 if the agent is ready, as its answer to /readyz says; else 0. The reasons stand there and "+
+		"in the output of \"netpol-agent status\".", m.readyNow)
+	m.LastSync = b.gauge("last_successful_sync_timestamp_seconds", "seconds",
+		"When the kernel was last known to equal the rule program, as Unix time; 0 before the first time.")
+	m.ResyncPeriod = b.gauge("resync_period_seconds", "seconds", "Time between two full comparisons of kernel and program, as configured.")
+	m.APIReachable = b.gauge("api_server_reachable", "boolean", "1 if the last requests to the API server succeeded; else 0.")
+	m.BridgeOK = b.gauge("bridge_netfilter_ok", "boolean",
+		"1 if bridged packets between pods of this node reach the rules, or no pod hangs on a bridge; else 0.")
+	m.Policies = b.gauges("policies", "policies", "NetworkPolicies of the cluster by what this node does with them: enforced on a "+
+		"pod here, partly_understood (what is not understood matches nothing), or not_selecting any pod here.",
+		Label{"state", []string{stateEnforced, statePartly, stateIdle}})
+	m.Diagnostics = b.gauge("diagnostics", "fields", "Fields of policies that are not understood and therefore match nothing.")
+	m.LocalPods = b.gauges("local_pods", "pods", "Pods of this node with an address that policies can judge, by the directions "+
+		"in which they are isolated.", Label{"isolation", []string{isolationNone, isolationIn, isolationOut, isolationBoth}})
+	m.Objects = b.gauges("objects", "objects", "Objects of the cluster that the agent knows, by resource.",
+		Label{"resource", []string{objPods, objNamespaces, objPol}})
+}
+
+// inKernel defines what tells how much is installed.
+func (m *Metrics) inKernel(b *builder) {
+	family := Label{"family", []string{familyBoth, familyV4, familyV6}}
+	m.Rules = b.gauges("rules", "rules", "Rules installed in the kernel, by address family.", family)
+	m.Chains = b.gauges("chains", "chains", "Chains installed in the kernel, by address family.", family)
+	m.Sets = b.gauges("sets", "sets", "Sets and maps installed in the kernel, by address family.", family)
+	m.Elements = b.gauges("elements", "elements", "Set and map elements installed in the kernel, by address family.", family)
+}
+
+// work defines what tells what the agent has done and how long that took.
+func (m *Metrics) work(b *builder, waiting func() int) {
+	b.gaugeFunc("queued_events", "events", "Events that wait for the engine.", func() float64 { return float64(waiting()) })
+	m.EventToKernel = b.histogram("event_to_kernel_seconds", "Time from the moment an informer delivered an event that "+
+		"changes rules to the committed transaction. Events of the initial list do not count.", fastBuckets)
+	m.Compile = b.histogram("compile_duration_seconds", "Time to compile what was taken from the queue in one turn.", compileBuckets)
+	m.Apply = b.histogram("apply_duration_seconds", "Time of one write or full comparison, the kernel's part included.", fastBuckets)
+	m.Applied = b.counters("apply_total", "attempts", "Writes and full comparisons, by result. After an error the kernel keeps the "+
+		"former rules, and the agent tries again.", Label{"result", []string{resultOK, resultError}})
+	m.Resyncs = b.counters("resync_total", "comparisons", "Full comparisons of kernel and program, by whether somebody else had "+
+		"changed the kernel's rules and they were repaired.", Label{"result", []string{resyncClean, resyncRepaired}})
+	m.ObjectPanics = b.counter("object_panics_total", "objects", "Objects over which the compiler failed; any is a defect of the agent.")
+
+	m.CutFlows = b.counter("cut_flows_total", "connections", "Live connections that were cut because a change of policies forbids them.")
+	m.CutDuration = b.histogram("cut_duration_seconds", "Time to find and cut the connections that one change forbids.", fastBuckets)
+	m.CutErrors = b.counter("cut_errors_total", "passes", "Passes over the live connections that failed; each is repeated.")
+}
+
+// Definitions gives the definition of each of the agent's own metrics, in the order of the documentation.
+func (m *Metrics) Definitions() []Metric { return slices.Clone(m.defs) }
+
+// ReadyAs makes the gauge of readiness say what h says at the moment of the scrape; before, it is 0.
+func (m *Metrics) ReadyAs(h *Health) { m.health.Store(h) }
+
+func (m *Metrics) readyNow() float64 {
+	h := m.health.Load()
+	return boolValue(h != nil && len(h.NotReady()) == 0)
 }
 
 // committed notes one successful transaction and the events that it carried.
@@ -138,54 +153,4 @@ func (m *Metrics) installed(byFamily map[string]render.Counts) {
 		m.Sets.WithLabelValues(family).Set(float64(c.Sets))
 		m.Elements.WithLabelValues(family).Set(float64(c.Elements))
 	}
-}
-
-// builder makes and registers metrics under the agent's prefix.
-type builder struct{ r prometheus.Registerer }
-
-const namespace = "netpol_agent"
-
-func (b builder) gauge(name, help string) prometheus.Gauge {
-	g := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help})
-	b.r.MustRegister(g)
-	return g
-}
-
-func (b builder) gaugeFunc(name, help string, f func() float64) prometheus.GaugeFunc {
-	g := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, f)
-	b.r.MustRegister(g)
-	return g
-}
-
-func (b builder) gauges(name, help, label string) *prometheus.GaugeVec {
-	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, []string{label})
-	b.r.MustRegister(g)
-	return g
-}
-
-func (b builder) counter(name, help string) prometheus.Counter {
-	c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help})
-	b.r.MustRegister(c)
-	return c
-}
-
-func (b builder) counters(name, help, label string) *prometheus.CounterVec {
-	c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, []string{label})
-	b.r.MustRegister(c)
-	return c
-}
-
-func (b builder) histogram(name, help string, buckets []float64) prometheus.Histogram {
-	h := prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets})
-	b.r.MustRegister(h)
-	return h
-}
-
-// runtime adds what every Go program has.
-func (b builder) runtime(version string) {
-	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: namespace, Name: "build_info", Help: "Always 1; the labels say what is running.",
-	}, []string{"version", "goversion"})
-	info.WithLabelValues(version, runtime.Version()).Set(1)
-	b.r.MustRegister(info, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 }

@@ -60,6 +60,7 @@ func Run(ctx context.Context, cfg Config) error {
 	a := &agent{cfg: cfg, log: cfg.Log, started: time.Now(), queue: NewQueue()}
 	a.health = NewHealth(0, 0, cfg.silentFor)
 	a.metrics = NewMetrics(cfg.Version, a.queue.Len)
+	a.metrics.ReadyAs(a.health)
 	defer a.close()
 	if err := a.open(ctx); err != nil {
 		return err
@@ -161,6 +162,7 @@ func (a *agent) assemble() {
 		addrs: newMailbox[[]netip.Addr](), result: a.bridgeResult(),
 	}
 	a.metrics.BridgeOK.Set(1)
+	a.metrics.ResyncPeriod.Set(orDefault(a.cfg.Resync, time.Minute).Seconds())
 	a.engine = NewEngine(EngineConfig{
 		NewCompiler: func() Compiler { return compiler.New(compiler.Options{Node: a.cfg.Node}) },
 		Backend:     a.backend, Queue: a.queue, Health: a.health, Metrics: a.metrics, Log: a.log, Resync: a.cfg.Resync,
