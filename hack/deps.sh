@@ -2,9 +2,9 @@
 # Installs the Debian packages that the tests call for, if any is missing.
 set -euo pipefail
 
-# gcc and libc6-dev serve the race detector; the rest are tools that tests compare the agent with. The cluster
-# of "make demo" looks after its own packages.
-packages=(ca-certificates conntrack gcc git iproute2 libc6-dev nftables procps util-linux)
+# gcc and libc6-dev serve the race detector, prometheus the tests of alerts and dashboard; the rest are tools that
+# tests compare the agent with. The cluster of "make demo" looks after its own packages.
+packages=(ca-certificates conntrack gcc git iproute2 libc6-dev nftables procps prometheus util-linux)
 
 installed() {
 	[[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null || true) == installed ]]
@@ -30,6 +30,18 @@ command -v apt-get >/dev/null || {
 	exit 1
 }
 echo "deps: installing ${missing[*]}"
+
+# The tests want Prometheus' programs; its service shall not run here, neither now nor after the next boot. A policy
+# that the machine has already is its administrator's and stays.
+policy=/usr/sbin/policy-rc.d
+if [[ ! -e $policy ]]; then
+	trap 'rm -f "$policy"' EXIT
+	printf '#!/bin/sh\nexit 101\n' >"$policy"
+	chmod 755 "$policy"
+fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+if [[ " ${missing[*]} " == *" prometheus "* ]]; then
+	update-rc.d prometheus disable
+fi
