@@ -42,12 +42,12 @@ clean: ## remove what was built and what tests left
 ##@ Try
 
 .PHONY: demo
-demo: build ## policies and packets in a real cluster on this machine: expected against observed (root)
+demo: ## policies and packets in a real cluster on this machine: expected against observed (root)
 	$(GO) run ./test/e2e/cmd/demo
 
 .PHONY: cluster
-cluster: ## start the cluster: a control plane and two nodes with Flannel (root)
-	$(GO) run ./test/e2e/cmd/lab up
+cluster: ## a control plane and two nodes with Flannel, the agent installed by its chart; if up, upgrade it (root)
+	$(GO) run ./test/e2e/cmd/deploy
 
 .PHONY: cluster-down
 cluster-down: ## end the cluster and leave nothing behind (root)

@@ -8,49 +8,28 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"time"
 )
 
 const (
-	agentName   = "netpol-agent"
 	probeName   = "demo-probe"
 	metricsPort = "9475"
-	// agentTimeout is how long an agent may take until it is ready.
+	// agentTimeout is how long an agent may take to enforce a change.
 	agentTimeout = 30 * time.Second
 )
 
-// buildAgent builds the agent that the checkout holds.
-func (d *Demo) buildAgent(ctx context.Context) error {
-	d.agent = filepath.Join(d.dirs.Repo, "bin", agentName)
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", d.agent, "./cmd/netpol-agent")
-	cmd.Dir = d.dirs.Repo
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the agent: %w\n%s", err, out)
-	}
-	return nil
-}
-
-// startAgents runs the agent and a probe on every node and waits until the agents enforce.
+// startAgents installs the agent through its chart, in place of what a former run installed, and starts a probe on
+// every node.
 func (d *Demo) startAgents(ctx context.Context) error {
 	for _, n := range d.cluster.Nodes {
-		if err := d.restart(ctx, n.Name, agentName, d.agent, "run", "--node-name", n.Name); err != nil {
-			return err
-		}
 		probe := filepath.Join(d.dirs.Repo, "bin", "probe")
 		if err := d.restart(ctx, n.Name, probeName, probe, "serve", "-name", n.Name); err != nil {
 			return err
 		}
 	}
-	for _, n := range d.cluster.Nodes {
-		if err := d.waitReady(ctx, n.Name); err != nil {
-			return err
-		}
-	}
-	return nil
+	return d.release.Install(ctx)
 }
 
 // restart ends what a former run of the demo left under the name and starts it anew.
@@ -66,52 +45,11 @@ func (d *Demo) restart(ctx context.Context, node, name string, argv ...string) e
 	return nil
 }
 
-// status is what the demo reads of the agent's status.
-type status struct {
-	Ready    bool     `json:"ready"`
-	NotReady []string `json:"notReady"`
-	Pending  int      `json:"pending"`
-	Policies []struct {
-		Name string `json:"name"`
-	} `json:"policies"`
-}
-
-func (d *Demo) status(ctx context.Context, node string) (status, error) {
-	var s status
-	out, err := d.cluster.NodeExec(ctx, node, d.agent, "status", "--output", "json")
-	if err != nil {
-		return s, fmt.Errorf("status of the agent on %s: %w", node, err)
-	}
-	if err := json.Unmarshal(out, &s); err != nil {
-		return s, fmt.Errorf("status of the agent on %s: %w", node, err)
-	}
-	return s, nil
-}
-
-func (d *Demo) waitReady(ctx context.Context, node string) error {
-	var last error
-	for end := time.Now().Add(agentTimeout); time.Now().Before(end); {
-		s, err := d.status(ctx, node)
-		if err == nil && s.Ready {
-			return nil
-		}
-		if last = err; last == nil {
-			last = fmt.Errorf("not ready: %s", strings.Join(s.NotReady, "; "))
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
-	return fmt.Errorf("agent on %s (log: %s): %w", node, filepath.Join(d.cluster.LogDir(node), agentName+".log"), last)
-}
-
 // waitEnforced waits until every agent knows exactly these policies and has nothing left to write.
 func (d *Demo) waitEnforced(ctx context.Context, policies map[string]bool) error {
 	for _, n := range d.cluster.Nodes {
 		for end := time.Now().Add(agentTimeout); ; {
-			s, err := d.status(ctx, n.Name)
+			s, err := d.release.Status(ctx, n.Name)
 			if err != nil {
 				return err
 			}

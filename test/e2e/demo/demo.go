@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
+	"github.com/netpol-agent/netpol-agent/test/e2e/deploy"
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab"
 )
 
@@ -29,7 +30,7 @@ type Demo struct {
 	out     io.Writer
 	colours bool
 
-	agent     string
+	release   *deploy.Release
 	podNames  []string
 	pods      []place
 	nodeAddrs map[string][]netip.Addr
@@ -39,8 +40,9 @@ type Demo struct {
 	probes, wrong int
 }
 
-// New prepares a demo on a cluster that is up. Matrices go to out, in colours if so wanted.
-func New(c *lab.Cluster, dirs lab.Dirs, out io.Writer, colours bool) (*Demo, error) {
+// New prepares a demo on a cluster that is up, with the release to install. Matrices go to out, in colours if so
+// wanted.
+func New(c *lab.Cluster, r *deploy.Release, dirs lab.Dirs, out io.Writer, colours bool) (*Demo, error) {
 	cfg, err := c.RESTConfig()
 	if err != nil {
 		return nil, err
@@ -50,7 +52,7 @@ func New(c *lab.Cluster, dirs lab.Dirs, out io.Writer, colours bool) (*Demo, err
 		return nil, err
 	}
 	return &Demo{
-		cluster: c, client: client, dirs: dirs, out: out, colours: colours,
+		cluster: c, release: r, client: client, dirs: dirs, out: out, colours: colours,
 		nodeAddrs: map[string][]netip.Addr{}, sources: map[string]netip.Addr{},
 	}, nil
 }
@@ -61,13 +63,13 @@ func (d *Demo) Run(ctx context.Context) error {
 		what string
 		do   func(context.Context) error
 	}{
-		{"build the agent", d.build},
+		{"build the probe", d.build},
 		{"create namespaces, pods and Services", d.createObjects},
 		{"remove policies of a former run", d.removePolicies},
 		{"read addresses", func(ctx context.Context) error {
 			return errors.Join(d.readPlaces(ctx), d.readNodeAddrs(ctx))
 		}},
-		{"start the agent on every node", d.startAgents},
+		{"helm install: an agent on every node enforces", d.startAgents},
 	} {
 		began := time.Now()
 		if err := step.do(ctx); err != nil {
@@ -84,9 +86,6 @@ func (d *Demo) Run(ctx context.Context) error {
 }
 
 func (d *Demo) build(ctx context.Context) error {
-	if err := d.buildAgent(ctx); err != nil {
-		return err
-	}
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(d.dirs.Repo, "bin", "probe"), "./test/e2e/cmd/probe")
 	cmd.Dir = d.dirs.Repo
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -226,7 +225,7 @@ func (d *Demo) kubectl(ctx context.Context, stdin string, args ...string) ([]byt
 // finish shows the reason for one denied pair and the rule counts, and says how to go on.
 func (d *Demo) finish(ctx context.Context) error {
 	fmt.Fprintf(d.out, "\n== why is default/frontend kept from develop/test1?\n")
-	cmd, err := d.cluster.ShellCommand(ctx, d.agent, "explain", "--kubeconfig", d.cluster.Kubeconfig,
+	cmd, err := d.cluster.ShellCommand(ctx, d.release.Binary(), "explain", "--kubeconfig", d.cluster.Kubeconfig,
 		"--from", "default/frontend", "--to", "develop/test1", "--port", "80", "--protocol", "TCP")
 	if err != nil {
 		return err
@@ -270,8 +269,8 @@ The cluster, the agents and %s stay. Go on by hand:
   go run ./test/e2e/cmd/lab kubectl get networkpolicy -A
   go run ./test/e2e/cmd/lab kubectl apply -f examples/policies/07-deny-all.yaml
   go run ./test/e2e/cmd/lab kubectl -n develop exec test1 -- /probe try tcp://%s:80
-  go run ./test/e2e/cmd/lab exec node1 -- %s status
+  go run ./test/e2e/cmd/lab kubectl -n %s exec daemonset/%s -- netpol-agent status
   go run ./test/e2e/cmd/lab exec node1 -- nft list table inet netpol-agent
   make cluster-down
-`, left, d.pods[0].direct, d.agent)
+`, left, d.pods[0].direct, deploy.Namespace, deploy.Name)
 }

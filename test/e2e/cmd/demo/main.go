@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/netpol-agent/netpol-agent/test/e2e/demo"
+	"github.com/netpol-agent/netpol-agent/test/e2e/deploy"
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab"
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab/progress"
 )
@@ -34,19 +35,23 @@ func run(ctx context.Context) error {
 		return err
 	}
 	opts := lab.DefaultOptions()
-	c, err := lab.Up(ctx, dirs, opts, progress.New(os.Stderr))
-	if err != nil {
-		return err
-	}
-	info, statErr := os.Stdout.Stat()
-	terminal := statErr == nil && info.Mode()&os.ModeCharDevice != 0
-	d, err := demo.New(c, dirs, os.Stdout, terminal && os.Getenv("NO_COLOR") == "")
+	c, r, err := deploy.Up(ctx, dirs, opts, progress.New(os.Stderr))
 	if err == nil {
-		err = d.Run(ctx)
+		err = show(ctx, c, r, dirs)
 	}
 	if *down {
 		// The context may be the reason to end; what was started has to go all the same.
 		err = errors.Join(err, lab.Down(context.WithoutCancel(ctx), dirs, progress.New(os.Stderr)))
 	}
 	return err
+}
+
+func show(ctx context.Context, c *lab.Cluster, r *deploy.Release, dirs lab.Dirs) error {
+	info, err := os.Stdout.Stat()
+	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0
+	d, err := demo.New(c, r, dirs, os.Stdout, terminal && os.Getenv("NO_COLOR") == "")
+	if err != nil {
+		return err
+	}
+	return d.Run(ctx)
 }

@@ -1,4 +1,5 @@
-// Command deploy installs the agent into the lab's cluster, or upgrades it there, through image and chart.
+// Command deploy installs the agent into the lab's cluster through image and chart, or upgrades it there. It starts
+// the cluster if there is none.
 //
 //	deploy [arguments of helm]
 //	deploy --uninstall [arguments of helm]
@@ -9,7 +10,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/netpol-agent/netpol-agent/test/e2e/deploy"
@@ -32,42 +32,57 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	p := progress.New(os.Stderr)
+	if len(args) > 0 && args[0] == "--uninstall" {
+		return uninstall(ctx, dirs, p, args[1:])
+	}
+	return install(ctx, dirs, p, args)
+}
+
+func install(ctx context.Context, dirs lab.Dirs, p *progress.Printer, args []string) error {
+	opts := lab.DefaultOptions()
+	if c, err := lab.Load(dirs.State); err == nil {
+		// Whatever is up is meant.
+		opts = c.Options
+	}
+	_, r, err := deploy.Up(ctx, dirs, opts, p)
+	if err != nil {
+		return err
+	}
+	p.Step("helm upgrade --install: %s", r.Image().Name())
+	if err := r.Install(ctx, args...); err != nil {
+		return err
+	}
+	p.Step("the agents on all nodes enforce")
+	fmt.Print(usage)
+	return nil
+}
+
+func uninstall(ctx context.Context, dirs lab.Dirs, p *progress.Printer, args []string) error {
 	c, err := lab.Load(dirs.State)
 	if err != nil {
 		return err
 	}
-	p := progress.New(os.Stderr)
-	if len(args) > 0 && args[0] == "--uninstall" {
-		r, err := deploy.New(c, dirs.Repo)
-		if err != nil {
-			return err
-		}
-		if err := r.Uninstall(ctx, args[1:]...); err != nil {
-			return err
-		}
-		p.Step("the agents and their rules are gone")
-		return nil
-	}
-	return install(ctx, c, dirs.Repo, p, args)
-}
-
-func install(ctx context.Context, c *lab.Cluster, repo string, p *progress.Printer, args []string) error {
-	p.Step("building image and helm")
-	if err := deploy.Build(ctx, repo); err != nil {
-		return err
-	}
-	r, err := deploy.New(c, repo)
+	r, err := deploy.New(c, dirs.Repo)
 	if err != nil {
 		return err
 	}
-	p.Step("installing %s through the chart", r.Image().Name())
-	if err := r.Install(ctx, args...); err != nil {
+	if err := r.Uninstall(ctx, args...); err != nil {
 		return err
 	}
-	var nodes []string
-	for _, n := range c.Nodes {
-		nodes = append(nodes, n.Name)
-	}
-	p.Step("the agents on %s enforce", strings.Join(nodes, ", "))
+	p.Step("the agents and their rules are gone")
 	return nil
 }
+
+// usage says how to go on by hand.
+const usage = `
+The cluster is up, with the agent on every node. To use it:
+  go run ./test/e2e/cmd/lab kubectl get pods -A -o wide          one kubectl command
+  go run ./test/e2e/cmd/lab shell                                a shell in which kubectl works
+  go run ./test/e2e/cmd/lab kubectl apply -f examples/policies/01-default-deny-ingress.yaml
+  go run ./test/e2e/cmd/lab kubectl -n kube-system exec daemonset/netpol-agent -- netpol-agent status
+  go run ./test/e2e/cmd/lab exec node1 -- nft list table inet netpol-agent
+  go run ./test/e2e/cmd/deploy --set log.level=debug             upgrade the agent, with values of the chart
+  go run ./test/e2e/cmd/deploy --uninstall                       helm uninstall
+  make cluster-down                                              end the cluster
+`

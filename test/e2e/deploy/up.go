@@ -1,0 +1,33 @@
+package deploy
+
+import (
+	"context"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/netpol-agent/netpol-agent/test/e2e/lab"
+	"github.com/netpol-agent/netpol-agent/test/e2e/lab/progress"
+)
+
+// Up starts the cluster, unless it is up, while it builds the image and helm. Nothing is installed yet.
+func Up(ctx context.Context, dirs lab.Dirs, opts lab.Options, p *progress.Printer) (*lab.Cluster, *Release, error) {
+	var c *lab.Cluster
+	g, both := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		c, err = lab.Up(both, dirs, opts, p)
+		return err
+	})
+	g.Go(func() error {
+		p.Step("building the agent's image, and helm")
+		if err := Build(both, dirs.Repo); err != nil {
+			return err
+		}
+		p.Step("image and helm are built")
+		return nil
+	})
+	if err := g.Wait(); err != nil {
+		return nil, nil, err
+	}
+	r, err := New(c, dirs.Repo)
+	return c, r, err
+}
