@@ -117,3 +117,24 @@ func TestPolicyBeforeAddress(t *testing.T) {
 		t.Error("the address is not judged")
 	}
 }
+
+// TestNamedPortFollowsNode tells of a pod that moves to this node and away again with its address and its ports,
+// as one does that takes the place of another of its name: the set of this node's named ports must follow.
+func TestNamedPortFollowsNode(t *testing.T) {
+	c := New(Options{Node: "a"})
+	c.SetPolicy(policyFrom(t, "  podSelector: {}\n  ingress: [{ports: [{port: http}]}]"))
+	c.SetPod(podAt("other", "a", "10.0.0.9", nil)) // keeps the policy in the program
+	for _, step := range []struct {
+		node    string
+		members int
+	}{{"b", 0}, {"a", 1}, {"b", 0}, {"", 0}, {"a", 1}} {
+		p := podAt("x", step.node, "10.0.0.1", nil)
+		p.Spec.Containers = []corev1.Container{{Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 80}}}}
+		c.SetPod(p)
+		for id, s := range c.Program().Sets {
+			if len(s.Members) != step.members {
+				t.Errorf("on node %q: %v has the members %v, want %d", step.node, id, s.Members, step.members)
+			}
+		}
+	}
+}

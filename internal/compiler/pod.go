@@ -146,7 +146,7 @@ func (c *Compiler) replacePod(key selector.PodKey, next podFacts) {
 		c.refreshSets(a, p)
 	}
 	c.indexPod(p, prev)
-	if len(moved) > 0 || !maps.Equal(prev.ports, next.ports) {
+	if len(moved) > 0 || prev.local != next.local || !maps.Equal(prev.ports, next.ports) {
 		c.refreshNamedPorts(prev, next)
 	}
 	if prev.local || next.local {

@@ -173,15 +173,18 @@ func (w world) changed(s source, kind string) Event {
 	return e
 }
 
-// changePod changes what can change while a pod lives.
+// changePod changes what can change while a pod lives, or while one of its name takes its place unseen: that one can
+// run on another node and be like it in all else, its address included.
 func changePod(s source, p *corev1.Pod) {
-	switch s.intn(5) {
+	switch s.intn(6) {
 	case 0, 1:
 		p.Labels = labels(s)
 	case 2:
 		setPhase(s, p)
 	case 3:
 		setTerminating(s, p)
+	case 4:
+		p.Spec.NodeName = pick(s, nodeNames)
 	default:
 		if p.Spec.HostNetwork {
 			setPhase(s, p)
