@@ -11,6 +11,9 @@ type Stats struct {
 	Elements int
 	// Full says that a whole new table took the place of what was there.
 	Full bool
+	// Left says why something of ours that no longer decides over any packet could not be removed; nil if there is
+	// no such thing. The program is enforced all the same, and the next full comparison tries again.
+	Left error
 }
 
 // Counts says how many objects of one IP family are installed.

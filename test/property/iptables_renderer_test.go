@@ -114,7 +114,7 @@ func ipStep(t *rapid.T, n *node, k *fakeTools, r *iptables.Renderer, restart boo
 			t.Fatal(err)
 		}
 		if p := ruleset.Diff(want.Table(f), have, nil); !p.Empty() {
-			t.Fatalf("the kernel differs:\n%s%s%s", p.Before, p.Restore, p.After)
+			t.Fatalf("the kernel differs:\n%s%s%s%s", p.Before, p.Restore, p.After, p.Destroy)
 		}
 	}
 }

@@ -52,9 +52,10 @@ func install(t *rapid.T, m *ruleset.Model, f ruleset.Family, plan *ruleset.Plan)
 		func() error { return m.RestoreSets(plan.Before) },
 		func() error { return m.Restore(f, plan.Restore) },
 		func() error { return m.RestoreSets(plan.After) },
+		func() error { return m.RestoreSets(plan.Destroy) },
 	} {
 		if err := step(); err != nil {
-			t.Fatalf("the kernel would refuse: %v\n%s\n%s\n%s", err, plan.Before, plan.Restore, plan.After)
+			t.Fatalf("the kernel would refuse: %v\n%s\n%s\n%s\n%s", err, plan.Before, plan.Restore, plan.After, plan.Destroy)
 		}
 	}
 }
@@ -122,7 +123,7 @@ func ipSameAsScratch(t *rapid.T, n *ipNode, s oracle.State) {
 		}
 		for what, have := range map[string]*ruleset.State{"installed": installed, "remembered": n.states[f]} {
 			if plan := ruleset.Diff(want.Table(f), have, nil); !plan.Empty() {
-				t.Fatalf("node %s: what is %s differs from what is desired:\n%s%s%s", n.name, what, plan.Before, plan.Restore, plan.After)
+				t.Fatalf("node %s: what is %s differs from what is desired:\n%s%s%s%s", n.name, what, plan.Before, plan.Restore, plan.After, plan.Destroy)
 			}
 		}
 	}

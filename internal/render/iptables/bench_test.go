@@ -63,7 +63,7 @@ func BenchmarkKernel(b *testing.B) {
 		run("drift of everything", func(int) error { _, err := full.Drifted(); return err })
 		run("start on what is there", func(int) error { _, err := iptables.New(k, options(k)).Sync(p); return err })
 		run("removal and start", func(int) error {
-			if _, err := iptables.Cleanup(k, nil, false); err != nil {
+			if _, err := iptables.Cleanup(places(k), false); err != nil {
 				return err
 			}
 			_, err := iptables.New(k, options(k)).Sync(p)

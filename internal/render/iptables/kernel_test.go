@@ -86,6 +86,13 @@ func options(k inNS) iptables.Options {
 	return iptables.Options{Variant: string(k.tools.Variant()), FullCheck: 1}
 }
 
+func places(kernels ...inNS) (out []iptables.Place) {
+	for _, k := range kernels {
+		out = append(out, iptables.Place{Name: k.tools.Variant().Name(), Kernel: k})
+	}
+	return out
+}
+
 func sync(t *testing.T, k iptables.Kernel, p *program.Program) render.Stats {
 	t.Helper()
 	stats, err := iptables.New(k, iptables.Options{}).Sync(p)
@@ -149,7 +156,7 @@ func TestKernelTakesHistories(t *testing.T) {
 				t.Errorf("seed %d: a restart changed %+v", seed, stats)
 			}
 		}
-		if _, err := iptables.Cleanup(k, nil, false); err != nil {
+		if _, err := iptables.Cleanup(places(k), false); err != nil {
 			t.Fatal(err)
 		}
 		nothingLeft(t, k)
@@ -293,10 +300,10 @@ func TestKernelLeavesOthersAlone(t *testing.T) {
 		k.iptables(t, "-A", "FORWARD", "-j", "KUBE-FORWARD")
 		before := k.iptables(t, "-S")
 		sync(t, k, everyWord())
-		if gone, err := iptables.Cleanup(k, nil, true); err != nil || len(gone) != 2 {
+		if gone, err := iptables.Cleanup(places(k), true); err != nil || len(gone) != 3 {
 			t.Errorf("dry run: %v, %v", gone, err)
 		}
-		if _, err := iptables.Cleanup(k, nil, false); err != nil {
+		if _, err := iptables.Cleanup(places(k), false); err != nil {
 			t.Fatal(err)
 		}
 		nothingLeft(t, k)
@@ -307,8 +314,9 @@ func TestKernelLeavesOthersAlone(t *testing.T) {
 	})
 }
 
-// TestKernelChangesVariant starts with one variant what the other one enforced so far: the rules move, with the
-// sets that they have in common, and go from there as well.
+// TestKernelChangesVariant starts with one variant what the other one enforced so far. The sets, which they have in
+// common, are held by the other one's rules at first: that is told and keeps nothing from being enforced. Once those
+// rules are gone the next comparison leaves nothing over.
 func TestKernelChangesVariant(t *testing.T) {
 	eachVariant(t, func(t *testing.T, k inNS) {
 		other := inNS{ns: k.ns}
@@ -320,20 +328,28 @@ func TestKernelChangesVariant(t *testing.T) {
 		delete(after.Sets, "names")
 		after.Policies["ns/p"].Ingress, after.Policies["ns/p"].Egress = after.Policies["ns/p"].Ingress[:1], nil
 		sync(t, other, before)
-		opts := options(k)
-		opts.Other = other
-		r := iptables.New(k, opts)
-		if _, err := r.Sync(after); err != nil {
-			t.Fatal(err)
+		r := iptables.New(k, options(k))
+		if stats, err := r.Sync(after); err != nil || stats.Left == nil || !strings.Contains(stats.Left.Error(), "in use") {
+			t.Fatalf("left %v, %v", stats.Left, err)
 		}
 		noDrift(t, r)
+		gone, err := iptables.Chains(places(other), false)
+		if err != nil || len(gone) != 2 || !strings.HasPrefix(gone[0], v.Name()+" ipv4: ") {
+			t.Errorf("removed %q, %v", gone, err)
+		}
 		for _, f := range ruleset.Families() {
 			if rules, err := other.Save(f); err != nil || strings.Contains(rules, ruleset.Prefix) {
 				t.Errorf("%s: left in %s: %v\n%s", f, v, err, rules)
 			}
 		}
+		if stats, err := r.Sync(after); err != nil || stats.Left != nil || stats.Ops == 0 {
+			t.Fatalf("%+v, %v", stats, err)
+		}
+		if stats := sync(t, k, after); stats.Ops != 0 {
+			t.Errorf("not all removed: %+v", stats)
+		}
 		sync(t, other, before)
-		if _, err := r.Cleanup(); err != nil {
+		if _, err := iptables.Cleanup(places(k, other), false); err != nil {
 			t.Fatal(err)
 		}
 		nothingLeft(t, k)

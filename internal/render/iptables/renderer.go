@@ -47,9 +47,6 @@ type Options struct {
 	Variant string
 	// FullCheck makes every so manyth call of Drifted compare everything; 1 does so each time.
 	FullCheck int
-	// Other is the other variant of the binary, if the node has it: rules of ours that an earlier choice left there
-	// go as soon as those of this one are in place.
-	Other Kernel
 }
 
 // Renderer keeps the kernel equal to a program. It is not safe for concurrent use.
@@ -61,6 +58,8 @@ type Renderer struct {
 	// states holds what the kernel has, as far as known says so.
 	states map[ruleset.Family]*ruleset.State
 	known  bool
+	// stuck says that sets are left that cannot be removed yet; the next Sync tries again.
+	stuck bool
 	// checks counts calls of Drifted.
 	checks int
 }
@@ -158,43 +157,55 @@ func (r *Renderer) read() (map[ruleset.Family]*ruleset.State, error) {
 // fails does not keep the other one from being enforced.
 func (r *Renderer) commit(dirty map[ruleset.Family]*ruleset.Dirty) (render.Stats, error) {
 	var stats render.Stats
-	var before, after string
+	var before, after, gone strings.Builder
 	plans := map[ruleset.Family]*ruleset.Plan{}
 	for f, state := range r.states {
 		plan := ruleset.Diff(r.layout.Ruleset().Table(f), state, dirty[f])
 		plans[f] = plan
-		before, after = before+plan.Before, after+plan.After
+		before.WriteString(plan.Before)
 		stats.Ops += plan.Ops
 		stats.Elements += plan.Members
 		stats.Full = stats.Full || len(state.Chains) == 0 && plan.Restore != ""
 	}
-	if err := r.sets(before); err != nil {
+	if err := r.sets(before.String()); err != nil {
 		return render.Stats{}, fmt.Errorf("sets before the chains: %w", err)
 	}
 	var errs []error
 	for _, f := range ruleset.Families() {
-		if plans[f] == nil || plans[f].Restore == "" {
+		if plans[f] == nil {
 			continue
 		}
-		if err := r.kernel.Restore(f, plans[f].Restore); err != nil {
-			errs = append(errs, fmt.Errorf("%s: chains: %w", f, err))
+		if err := r.restore(f, plans[f].Restore); err != nil {
+			errs = append(errs, err)
+			continue
 		}
+		after.WriteString(plans[f].After)
+		gone.WriteString(plans[f].Destroy)
+	}
+	if err := r.sets(after.String()); err != nil {
+		errs = append(errs, fmt.Errorf("sets after the chains: %w", err))
 	}
 	if len(errs) > 0 {
 		return render.Stats{}, errors.Join(errs...)
 	}
-	if dirty == nil && r.opts.Other != nil {
-		if err := removeChains(r.opts.Other); err != nil {
-			return stats, fmt.Errorf("the other variant's chains: %w", err)
-		}
-	}
-	if err := r.sets(after); err != nil {
-		return stats, fmt.Errorf("sets after the chains: %w", err)
-	}
+	var ended int
+	ended, stats.Left = destroy(r.kernel, gone.String())
+	r.stuck = stats.Left != nil || dirty != nil && r.stuck
+	stats.Ops += ended
 	for f, state := range r.states {
 		state.Take(r.layout.Ruleset().Table(f), dirty[f])
 	}
 	return stats, nil
+}
+
+func (r *Renderer) restore(f ruleset.Family, script string) error {
+	if script == "" {
+		return nil
+	}
+	if err := r.kernel.Restore(f, script); err != nil {
+		return fmt.Errorf("%s: chains: %w", f, err)
+	}
+	return nil
 }
 
 func (r *Renderer) sets(script string) error {
@@ -202,6 +213,36 @@ func (r *Renderer) sets(script string) error {
 		return nil
 	}
 	return r.kernel.RestoreSets(script)
+}
+
+// destroy ends sets that no rule of ours names; it gives how many. One that a stranger's rule holds does not keep
+// the others.
+func destroy(k Kernel, script string) (int, error) {
+	lines := strings.SplitAfter(script, "\n")
+	lines = lines[:len(lines)-1]
+	if len(lines) == 0 || k.RestoreSets(script) == nil {
+		return len(lines), nil
+	}
+	there, err := k.SaveSets()
+	if err != nil {
+		return 0, fmt.Errorf("sets that are not used any more: %w", err)
+	}
+	ended := 0
+	var errs []error
+	for _, line := range lines {
+		// The script stopped at the first line that was refused; what stood before it is gone already.
+		name := strings.TrimSpace(strings.TrimPrefix(line, "destroy "))
+		if !strings.Contains("\n"+there, "\ncreate "+name+" ") {
+			ended++
+			continue
+		}
+		if err := k.RestoreSets(line); err != nil {
+			errs = append(errs, fmt.Errorf("set %s, which is not used any more: %w", name, err))
+			continue
+		}
+		ended++
+	}
+	return ended, errors.Join(errs...)
 }
 
 // Drifted says whether our jumps are not the first rules of FORWARD and OUTPUT any more, be it that somebody
@@ -235,57 +276,12 @@ func (r *Renderer) differs() (bool, error) {
 		return false, err
 	}
 	for f, state := range states {
-		if !ruleset.Diff(r.layout.Ruleset().Table(f), state, nil).Empty() {
+		plan := ruleset.Diff(r.layout.Ruleset().Table(f), state, nil)
+		if !plan.Enforced() || plan.Destroy != "" && !r.stuck {
 			return true, nil
 		}
 	}
 	return false, nil
-}
-
-// removeChains removes our jumps and chains, and leaves the sets, which both variants have in common. A family
-// that cannot be read has nothing of ours: the kernel or the node does not have it in this variant.
-func removeChains(k Kernel) error {
-	var errs []error
-	for _, f := range ruleset.Families() {
-		chains, err := k.Save(f)
-		if err != nil {
-			continue
-		}
-		s := ruleset.NewState()
-		if err := s.ReadChains(chains); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		if plan := ruleset.Diff(ruleset.NewTable(f), s, nil); plan.Restore != "" {
-			errs = append(errs, k.Restore(f, plan.Restore))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// Cleanup removes our jumps, chains and sets, and nothing else. It gives what was there.
-func (r *Renderer) Cleanup() ([]string, error) {
-	r.known = false
-	return Cleanup(r.kernel, r.opts.Other, false)
-}
-
-// Cleanup removes our jumps, chains and sets, and nothing else, from both variants of the binary; other is nil if
-// there is but one. With dryRun it only says which there are in the first.
-func Cleanup(k, other Kernel, dryRun bool) ([]string, error) {
-	r := New(k, Options{Other: other})
-	states, err := r.read()
-	var gone []string
-	for _, f := range ruleset.Families() {
-		if s := states[f]; s != nil && !s.Empty() {
-			gone = append(gone, fmt.Sprintf("%s: %d chains, %d sets", f, len(s.Chains), len(s.Sets)))
-		}
-	}
-	if states == nil || dryRun {
-		return gone, err
-	}
-	r.states = states
-	_, commitErr := r.commit(nil)
-	return gone, errors.Join(err, commitErr)
 }
 
 // Counts says how many objects are desired, by family: "ipv4" and "ipv6".

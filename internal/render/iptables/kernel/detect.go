@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"errors"
 	"fmt"
 	"os/exec"
 	"strings"
@@ -42,7 +41,8 @@ func Detect() (Variant, string, error) {
 			return v, "the only one there is", nil
 		}
 	}
-	return "", "", errors.New("no iptables; it is in the package iptables")
+	_, err := lookPath("iptables")
+	return "", "", err
 }
 
 // kubeletHint gives the name of the chain by which kubelet tells its variant, if it is there.

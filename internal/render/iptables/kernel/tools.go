@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -29,12 +30,15 @@ const (
 	NFT Variant = "nft"
 )
 
-// ErrLocked says that another program held the xtables lock for as long as we wait.
-var ErrLocked = errors.New("another program holds the xtables lock")
+// Variants lists both.
+func Variants() [2]Variant { return [2]Variant{NFT, Legacy} }
+
+// Name gives the name by which operators know the variant.
+func (v Variant) Name() string { return "iptables-" + string(v) }
 
 const (
-	// lockWait bounds how long a program waits for the xtables lock, in seconds.
-	lockWait = 5
+	// lockWait bounds how long a program waits for the xtables lock.
+	lockWait = 5 * time.Second
 	// timeout bounds how long a program runs.
 	timeout = 60 * time.Second
 	// exitLocked is the exit status of iptables that did not get the lock.
@@ -45,6 +49,7 @@ const (
 type Tools struct {
 	variant  Variant
 	families map[ruleset.Family]*family
+	lock     *lock
 }
 
 type family struct {
@@ -54,67 +59,91 @@ type family struct {
 	missing error
 }
 
-// Open finds the programs of a variant and tries out what the kernel must be able to do. The error names what is
-// missing and the package that has it. A node without ip6tables can be used as long as none of its pods has an
-// IPv6 address.
-func Open(v Variant) (*Tools, error) {
-	t := &Tools{variant: v, families: map[ruleset.Family]*family{
+// Option changes what Open does.
+type Option func(*Tools)
+
+// WithLockObserver calls f after each wait for the xtables lock with how long it took; failed says that the lock was
+// not to be had in time. The nft variant knows no such lock.
+func WithLockObserver(f func(took time.Duration, failed bool)) Option {
+	return func(t *Tools) { t.lock.observe = f }
+}
+
+// Find finds the programs of a variant, and tries nothing. The error names what is missing and the package that has
+// it. A node without ip6tables can be used as long as none of its pods has an IPv6 address.
+func Find(v Variant, opts ...Option) (*Tools, error) {
+	t := &Tools{variant: v, lock: newLock(), families: map[ruleset.Family]*family{
 		ruleset.V4: find("iptables", v, iptables.ProtocolIPv4),
 		ruleset.V6: find("ip6tables", v, iptables.ProtocolIPv6),
 	}}
+	for _, o := range opts {
+		o(t)
+	}
 	if err := t.families[ruleset.V4].missing; err != nil {
 		return nil, err
 	}
-	if _, err := exec.LookPath("ipset"); err != nil {
-		return nil, fmt.Errorf("%w; it is in the package ipset", err)
+	if _, err := lookPath("ipset"); err != nil {
+		return nil, err
 	}
-	return t, t.trySets()
+	return t, nil
+}
+
+// Open finds the programs of a variant and tries out what the kernel must be able to do. It leaves nothing behind.
+func Open(v Variant, opts ...Option) (*Tools, error) {
+	t, err := Find(v, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return t, t.try()
 }
 
 // find gives the programs of a family: those that bear the variant in their name, or else those that the plain
 // name leads to if they are of the variant.
 func find(name string, v Variant, proto iptables.Protocol) *family {
-	path, err := exec.LookPath(name + "-" + string(v))
+	path, err := lookPath(name + "-" + string(v))
 	if err != nil {
 		plain, plainErr := exec.LookPath(name)
 		if plainErr != nil || plainVariant(plain) != v {
-			return &family{missing: fmt.Errorf("%w; it is in the package iptables", err)}
+			return &family{missing: err}
 		}
 		path = plain
 	}
 	f := &family{save: path + "-save", restore: path + "-restore"}
 	for _, p := range []string{f.save, f.restore} {
-		if _, err := exec.LookPath(p); err != nil {
-			return &family{missing: fmt.Errorf("%w; it is in the package iptables", err)}
+		if _, err := lookPath(p); err != nil {
+			return &family{missing: err}
 		}
 	}
-	f.list, f.missing = iptables.New(iptables.IPFamily(proto), iptables.Path(path), iptables.Timeout(lockWait))
+	f.list, err = iptables.New(iptables.IPFamily(proto), iptables.Path(path), iptables.Timeout(int(lockWait/time.Second)))
+	if err != nil {
+		f.missing = fmt.Errorf("%w: %s: %w", ErrNoPrograms, path, err)
+	}
 	return f
-}
-
-// trySets makes a set of each type that we use, in a name that no rule knows, and removes it.
-func (t *Tools) trySets() error {
-	const name = ruleset.Prefix + "TRY"
-	for _, typ := range []ruleset.SetType{ruleset.HashIP, ruleset.HashNet, ruleset.HashIPPort} {
-		for _, family := range []string{"inet", "inet6"} {
-			if err := t.RestoreSets(fmt.Sprintf("create %s %s family %s\ndestroy %s\n", name, typ, family, name)); err != nil {
-				return fmt.Errorf("set type %s family %s cannot be used: %w", typ, family, err)
-			}
-		}
-	}
-	return nil
 }
 
 // Variant gives the variant of the programs.
 func (t *Tools) Variant() Variant { return t.variant }
 
-// Save gives the filter table of a family as iptables-save writes it.
+// Save gives the filter table of a family as iptables-save writes it; nothing if there is no such table yet, which the
+// legacy program would make in order to read it.
 func (t *Tools) Save(f ruleset.Family) (string, error) {
 	fam := t.families[f]
 	if fam.missing != nil {
 		return "", fam.missing
 	}
+	if t.variant == Legacy && noLegacyTable(f) {
+		return "", nil
+	}
 	return run("", fam.save, "-t", "filter")
+}
+
+// noLegacyTable says whether the kernel certainly has no legacy filter table of a family.
+func noLegacyTable(f ruleset.Family) bool {
+	name := "/proc/thread-self/net/ip_tables_names"
+	if f == ruleset.V6 {
+		name = "/proc/thread-self/net/ip6_tables_names"
+	}
+	tables, err := os.ReadFile(name)
+	return errors.Is(err, os.ErrNotExist) || err == nil && !strings.Contains("\n"+string(tables), "\nfilter\n")
 }
 
 // Restore commits a script for iptables-restore, without touching what it does not name. It takes effect as a
@@ -124,7 +153,12 @@ func (t *Tools) Restore(f ruleset.Family, script string) error {
 	if fam.missing != nil {
 		return fam.missing
 	}
-	_, err := run(script, fam.restore, "--noflush", "-w", strconv.Itoa(lockWait))
+	if t.variant == Legacy {
+		if err := t.lock.await(); err != nil {
+			return err
+		}
+	}
+	_, err := run(script, fam.restore, "--noflush", "-w", strconv.Itoa(int(lockWait/time.Second)))
 	return err
 }
 
@@ -137,15 +171,25 @@ func (t *Tools) RestoreSets(script string) error {
 	return err
 }
 
-// Head gives the rules of a built-in chain of the filter table, in order, without the chain's name.
+// Head gives the rules of a built-in chain of the filter table, in order, without the chain's name. It waits for
+// nobody: the legacy program takes the xtables lock to list a chain, but not to save the table.
 func (t *Tools) Head(f ruleset.Family, chain string) ([]string, error) {
 	fam := t.families[f]
 	if fam.missing != nil {
 		return nil, fam.missing
 	}
-	lines, err := fam.list.List("filter", chain)
-	if err != nil {
-		return nil, fmt.Errorf("list %s of %s: %w", chain, f, err)
+	var lines []string
+	if t.variant == Legacy {
+		save, err := t.Save(f)
+		if err != nil {
+			return nil, err
+		}
+		lines = strings.Split(save, "\n")
+	} else {
+		var err error
+		if lines, err = fam.list.List("filter", chain); err != nil {
+			return nil, fmt.Errorf("list %s of %s: %w", chain, f, err)
+		}
 	}
 	var out []string
 	for _, line := range lines {

@@ -71,21 +71,60 @@ func TestKernelDetect(t *testing.T) {
 	}
 }
 
-// TestOpenNamesWhatIsMissing takes programs away, one after the other.
+// TestOpenNamesWhatIsMissing takes programs away, one after the other, or the right to run them.
 func TestOpenNamesWhatIsMissing(t *testing.T) {
 	needTools(t)
 	dir := t.TempDir()
 	t.Setenv("PATH", dir)
 	for _, want := range []struct{ missing, pkg string }{
-		{"iptables-legacy", "package iptables"}, {"iptables-legacy-save", "package iptables"},
-		{"iptables-legacy-restore", "package iptables"}, {"ipset", "package ipset"},
+		{"iptables-legacy", "iptables"}, {"iptables-legacy-save", "iptables"},
+		{"iptables-legacy-restore", "iptables"}, {"ipset", "ipset"},
 	} {
-		_, err := Open(Legacy)
-		if err == nil || !strings.Contains(err.Error(), want.pkg) || !strings.Contains(err.Error(), `"`+want.missing+`"`) && !strings.Contains(err.Error(), want.missing+`"`) {
-			t.Errorf("without %s: %v", want.missing, err)
+		complains := func(what string) {
+			t.Helper()
+			_, err := Open(Legacy)
+			if !errors.Is(err, ErrNoPrograms) || !strings.HasSuffix(err.Error(), what+" (Debian package "+want.pkg+")") {
+				t.Errorf("without %s: %v", want.missing, err)
+			}
+		}
+		path := filepath.Join(dir, want.missing)
+		complains(want.missing + " is not in $PATH")
+		if err := os.WriteFile(path, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		complains(path + " may not be executed")
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
 		}
 		link(t, dir, want.missing)
 	}
+}
+
+// TestKernelOpenNamesTheSetType has a kernel that knows no hash:net: that is said before anything is written.
+func TestKernelOpenNamesTheSetType(t *testing.T) {
+	needTools(t)
+	ipset, err := exec.LookPath("ipset")
+	if err != nil {
+		testns.Cannot(t, "%v", err)
+	}
+	dir := t.TempDir()
+	script := "#!/bin/sh\ninput=$(cat)\ncase $input in *hash:net*) echo 'Kernel error received: set type not supported' >&2; exit 1;; esac\n" +
+		"echo \"$input\" | " + ipset + " \"$@\"\n"
+	if err := os.WriteFile(filepath.Join(dir, "ipset"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	inside(t, func() error {
+		_, err := Open(NFT)
+		if err == nil || !strings.Contains(err.Error(), "cannot do sets of type hash:net family inet (modprobe ip_set_hash_net, or build it with CONFIG_IP_SET_HASH_NET)") {
+			t.Errorf("%v", err)
+		}
+		out, err := run("", ipset, "save")
+		if out != "" {
+			t.Errorf("left behind: %s", out)
+		}
+		return err
+	})
 }
 
 func link(t *testing.T, dir, name string) {
@@ -115,22 +154,37 @@ func TestKernelLockIsWaitedFor(t *testing.T) {
 	if err := syscall.Flock(int(held.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		t.Fatal(err)
 	}
+	var waits []time.Duration
+	failed := 0
 	inside(t, func() error {
-		tools, err := Open(Legacy)
+		tools, err := Open(Legacy, WithLockObserver(func(took time.Duration, gaveUp bool) {
+			waits = append(waits, took)
+			if gaveUp {
+				failed++
+			}
+		}))
 		if err != nil {
 			return err
 		}
 		const script = "*filter\n:NETPOL-X - [0:0]\nCOMMIT\n"
+		if _, err := tools.Head(ruleset.V4, "FORWARD"); err != nil {
+			t.Errorf("looking needs the lock: %v", err)
+		}
 		start := time.Now()
-		if err := tools.Restore(ruleset.V4, script); !errors.Is(err, ErrLocked) {
-			t.Errorf("with the lock held: %v", err)
+		err = tools.Restore(ruleset.V4, script)
+		if took := time.Since(start); !errors.Is(err, ErrLocked) || took < lockWait || took > 2*lockWait {
+			t.Errorf("with the lock held: after %v, %v", took, err)
 		}
-		if took := time.Since(start); took < (lockWait-1)*time.Second || took > 3*lockWait*time.Second {
-			t.Errorf("waited %v", took)
+		release := time.AfterFunc(time.Second, func() { _ = syscall.Flock(int(held.Fd()), syscall.LOCK_UN) })
+		defer release.Stop()
+		if err := tools.Restore(ruleset.V4, script); err != nil {
+			t.Errorf("with the lock held for a second: %v", err)
 		}
-		_ = syscall.Flock(int(held.Fd()), syscall.LOCK_UN)
 		return tools.Restore(ruleset.V4, script)
 	})
+	if len(waits) != 3 || failed != 1 || waits[0] < lockWait || waits[1] < 900*time.Millisecond || waits[1] >= lockWait || waits[2] > lockWait/2 {
+		t.Errorf("observed %v, %d gave up", waits, failed)
+	}
 }
 
 // TestKernelErrorsQuoteTheLine shows what an operator reads when the kernel refuses.

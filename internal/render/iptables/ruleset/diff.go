@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Plan leads one family from what is installed to what is desired, in three steps. Chains change in one commit;
+// Plan leads one family from what is installed to what is desired, in four steps. Chains change in one commit;
 // sets cannot be part of it, so the order keeps every state in between at most as open as the old or the new
 // one: what a set loses goes before the chains change and what it gains comes after. If no chain changes, the
 // gains come first, so that an address that moves from one peer to another is not cut off in between.
@@ -15,14 +15,20 @@ type Plan struct {
 	Before string
 	// Restore is a script for iptables-restore --noflush.
 	Restore string
-	// After is a script for ipset restore: the rest, and the end of sets that nothing names any more.
+	// After is a script for ipset restore: the rest.
 	After string
-	// Ops counts the chains, jumps and sets that change, Members the members of sets.
-	Ops, Members int
+	// Destroy is a script for ipset restore: the end of sets that no rule of the desired ones names. It comes last
+	// and decides over no packet; the kernel refuses it as long as a stranger's rule names such a set.
+	Destroy string
+	// Ops counts the chains, jumps and sets that change, Members the members of sets, Gone the sets that end.
+	Ops, Members, Gone int
 }
 
+// Enforced says whether nothing is to do that a packet could notice.
+func (p *Plan) Enforced() bool { return p.Before == "" && p.Restore == "" && p.After == "" }
+
 // Empty says whether there is nothing to do.
-func (p *Plan) Empty() bool { return p.Before == "" && p.Restore == "" && p.After == "" }
+func (p *Plan) Empty() bool { return p.Enforced() && p.Destroy == "" }
 
 // setOptions bound a set; the kernel sets nothing aside for it. The initial size is small because most sets are,
 // and the kernel doubles it when needed.
@@ -44,7 +50,7 @@ func Diff(want *Table, have *State, dirty *Dirty) *Plan {
 		p.Before = s.create + s.lose
 		p.After = s.gain
 	}
-	p.After += s.destroy
+	p.Destroy = s.destroy
 	return p
 }
 
@@ -117,7 +123,7 @@ func (p *Plan) sets(want *Table, have *State, dirty *Dirty) setScripts {
 		case set == nil && old == nil:
 		case set == nil:
 			fmt.Fprintf(&destroy, "destroy %s\n", name)
-			p.Ops++
+			p.Gone++
 		case old == nil || old.Spec != set.spec(want.Family):
 			if old != nil {
 				// A stranger's set under our name. No rule of ours can refer to it.

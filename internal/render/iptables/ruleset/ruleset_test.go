@@ -29,7 +29,7 @@ func mustInstall(t *testing.T, m *Model, want *Table) {
 		t.Fatal(err)
 	}
 	p := Diff(want, have, nil)
-	for _, err := range []error{m.RestoreSets(p.Before), m.Restore(V4, p.Restore), m.RestoreSets(p.After)} {
+	for _, err := range []error{m.RestoreSets(p.Before), m.Restore(V4, p.Restore), m.RestoreSets(p.After), m.RestoreSets(p.Destroy)} {
 		if err != nil {
 			t.Fatal(err)
 		}

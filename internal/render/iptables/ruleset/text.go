@@ -29,7 +29,7 @@ func (r *Ruleset) Difference(o *Ruleset) string {
 	for _, f := range Families() {
 		have := StateOf(o.Table(f))
 		if p := Diff(r.Table(f), have, nil); !p.Empty() {
-			fmt.Fprintf(&b, "%s:\n%s%s%s", f, p.Before, p.Restore, p.After)
+			fmt.Fprintf(&b, "%s:\n%s%s%s%s", f, p.Before, p.Restore, p.After, p.Destroy)
 		}
 	}
 	return b.String()
