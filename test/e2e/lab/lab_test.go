@@ -2,12 +2,16 @@ package lab
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab/machine"
 )
@@ -22,14 +26,75 @@ func TestOptionsNameWhatCannotBe(t *testing.T) {
 		"service CIDR": func(o *Options) { o.ServiceCIDR = netip.MustParsePrefix("fd00::/112") },
 		"overlap":      func(o *Options) { o.ServiceCIDR = netip.MustParsePrefix("10.244.128.0/20") },
 		"172.30.0.0":   func(o *Options) { o.PodCIDR = netip.MustParsePrefix("172.30.0.0/16") },
-		"kube-proxy":   func(o *Options) { o.ProxyMode = "ipvs" },
-		"Flannel":      func(o *Options) { o.FlannelBackend = "udp" },
+		`family ""`:    func(o *Options) { o.IPFamily = "" },
+		"CIDR 10.5.0.": func(o *Options) { o.IPFamily, o.PodCIDR6 = DualStack, netip.MustParsePrefix("10.5.0.0/16") },
+		"CIDR invalid": func(o *Options) { o.IPFamily, o.PodCIDR6 = DualStack, netip.Prefix{} },
+		"fd00:1::/64":  func(o *Options) { o.IPFamily, o.PodCIDR6 = DualStack, netip.MustParsePrefix("fd00:1::/64") },
+		"108 to 120":   func(o *Options) { o.IPFamily, o.ServiceCIDR6 = DualStack, netip.MustParsePrefix("fd00:2::/64") },
+		"20 prefix":    func(o *Options) { o.IPFamily, o.PodCIDR = DualStack, netip.MustParsePrefix("10.1.0.0/24") },
+		"fd00:172:30:": func(o *Options) { o.IPFamily, o.PodCIDR6 = DualStack, netip.MustParsePrefix("fd00:172:30::/56") },
+		"overlaps fd00:3::7/112": func(o *Options) {
+			o.IPFamily, o.ServiceCIDR6 = IPv6, netip.MustParsePrefix("fd00:3::7/112")
+			o.PodCIDR6 = netip.MustParsePrefix("fd00:3::/56")
+		},
+		"kube-proxy": func(o *Options) { o.ProxyMode = "ipvs" },
+		"Flannel":    func(o *Options) { o.FlannelBackend = "udp" },
 	} {
 		o := DefaultOptions()
 		change(&o)
 		if err := o.Validate(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)
 		}
+	}
+}
+
+func TestRangesOfTheOtherFamilyHaveNoEffect(t *testing.T) {
+	v4, v6 := DefaultOptions(), DefaultOptions()
+	v4.PodCIDR6, v4.ServiceCIDR6 = netip.Prefix{}, netip.Prefix{}
+	v6.IPFamily, v6.PodCIDR, v6.ServiceCIDR = IPv6, netip.Prefix{}, netip.Prefix{}
+	for _, o := range []Options{v4, v6} {
+		if err := o.Validate(); err != nil {
+			t.Errorf("%s: %v", o.IPFamily, err)
+		}
+	}
+}
+
+func TestAddressesOfEveryFamily(t *testing.T) {
+	for family, want := range map[string]string{
+		IPv4:      "[172.30.0.3/24]",
+		IPv6:      "[fd00:172:30::3/64]",
+		DualStack: "[172.30.0.3/24 fd00:172:30::3/64]",
+	} {
+		o := DefaultOptions()
+		o.IPFamily = family
+		if err := o.Validate(); err != nil {
+			t.Errorf("%s: %v", family, err)
+		}
+		if got := fmt.Sprint(o.addresses(3)); got != want {
+			t.Errorf("%s: %s, want %s", family, got, want)
+		}
+	}
+}
+
+func TestNodeIsKnownByAllItsAddresses(t *testing.T) {
+	v4, v6 := netip.MustParseAddr("172.30.0.2"), netip.MustParseAddr("fd00::2")
+	address := func(kind corev1.NodeAddressType, a string) corev1.NodeAddress {
+		return corev1.NodeAddress{Type: kind, Address: a}
+	}
+	node := &corev1.Node{}
+	node.Status.Addresses = []corev1.NodeAddress{address(corev1.NodeHostName, "node1"), address(corev1.NodeInternalIP, "172.30.0.2")}
+	if err := nodeAddressed(node, []netip.Addr{v4}); err != nil {
+		t.Error(err)
+	}
+	if err := nodeAddressed(node, []netip.Addr{v4, v6}); err == nil {
+		t.Error("a node without its IPv6 address is taken for ready")
+	}
+	node.Status.Addresses = append(node.Status.Addresses, address(corev1.NodeInternalIP, "fd00::2"))
+	if err := nodeAddressed(node, []netip.Addr{v4, v6}); err != nil {
+		t.Error(err)
+	}
+	if err := nodeAddressed(node, []netip.Addr{v6, v4}); err == nil {
+		t.Error("the order of the families is not looked at")
 	}
 }
 
@@ -56,12 +121,12 @@ func TestStateIsReadAsWritten(t *testing.T) {
 	if _, err := readState(dir); !errors.Is(err, ErrNotUp) {
 		t.Errorf("no notes: %v, want ErrNotUp", err)
 	}
-	want := state{Options: DefaultOptions(), Path: "/bin", Nodes: []Node{{Name: "node1", Address: netip.MustParseAddr("172.30.0.2")}}}
+	want := state{Options: DefaultOptions(), Path: "/bin", Nodes: []Node{{Name: "node1", Addresses: []netip.Addr{netip.MustParseAddr("172.30.0.2"), netip.MustParseAddr("fd00::2")}}}}
 	if err := want.write(dir); err != nil {
 		t.Fatal(err)
 	}
 	got, err := readState(dir)
-	if err != nil || got.Options != want.Options || !slices.Equal(got.Nodes, want.Nodes) {
+	if err != nil || got.Options != want.Options || !reflect.DeepEqual(got.Nodes, want.Nodes) {
 		t.Errorf("read %+v, %v", got, err)
 	}
 	if err := os.WriteFile(stateFile(dir), []byte("{"), 0o600); err != nil {

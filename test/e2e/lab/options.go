@@ -28,13 +28,15 @@ const maxStateDir = 80
 type Options struct {
 	// Nodes is the number of nodes, 1 to 9.
 	Nodes int `json:"nodes"`
-	// IPFamily is what pods, services and nodes have addresses of: ipv4, or dual for IPv4 and IPv6.
+	// IPFamily is what pods, services and nodes have addresses of: ipv4, ipv6, or dual for both. A service that
+	// asks for no family has IPv4 where there is both.
 	IPFamily string `json:"ipFamily"`
-	// PodCIDR and ServiceCIDR are IPv4 ranges, of at most 20 prefix bits for pods: each node gets a /24 of it.
+	// PodCIDR and ServiceCIDR are the IPv4 ranges. Each node gets a /24 for its pods. They have no effect where
+	// the family has no IPv4.
 	PodCIDR     netip.Prefix `json:"podCIDR"`
 	ServiceCIDR netip.Prefix `json:"serviceCIDR"`
-	// PodCIDR6 and ServiceCIDR6 are IPv6 ranges, without effect where the family has no IPv6. Each node gets a
-	// /64 for its pods.
+	// PodCIDR6 and ServiceCIDR6 are the IPv6 ranges. Each node gets a /64 for its pods. They have no effect where
+	// the family has no IPv6.
 	PodCIDR6     netip.Prefix `json:"podCIDR6"`
 	ServiceCIDR6 netip.Prefix `json:"serviceCIDR6"`
 	// ProxyMode is kube-proxy's: iptables or nftables.
@@ -42,15 +44,6 @@ type Options struct {
 	// FlannelBackend is vxlan or host-gw.
 	FlannelBackend string `json:"flannelBackend"`
 }
-
-// Values of Options.IPFamily.
-const (
-	IPv4      = "ipv4"
-	DualStack = "dual"
-)
-
-// IPFamilies are the values of Options.IPFamily.
-func IPFamilies() []string { return []string{IPv4, DualStack} }
 
 // DefaultOptions are two IPv4 nodes with VXLAN and kube-proxy's default mode.
 func DefaultOptions() Options {
@@ -71,20 +64,12 @@ func (o Options) Validate() error {
 	switch {
 	case o.Nodes < 1 || o.Nodes > 9:
 		return fmt.Errorf("nodes: want 1 to 9, got %d", o.Nodes)
-	case !slices.Contains(IPFamilies(), o.IPFamily):
-		return fmt.Errorf("IP family %q: want %s", o.IPFamily, strings.Join(IPFamilies(), " or "))
-	case !o.PodCIDR.Addr().Is4() || o.PodCIDR.Bits() > 20:
-		return fmt.Errorf("pod CIDR %s: want an IPv4 range of at most 20 prefix bits", o.PodCIDR)
-	case !o.ServiceCIDR.Addr().Is4() || o.ServiceCIDR.Bits() > 24 || o.ServiceCIDR.Bits() < 12:
-		return fmt.Errorf("service CIDR %s: want an IPv4 range of 12 to 24 prefix bits", o.ServiceCIDR)
-	case o.PodCIDR.Overlaps(o.ServiceCIDR), o.PodCIDR.Overlaps(network), o.ServiceCIDR.Overlaps(network):
-		return fmt.Errorf("pod CIDR %s, service CIDR %s and the nodes' %s overlap", o.PodCIDR, o.ServiceCIDR, network)
 	case !slices.Contains([]string{"iptables", "nftables"}, o.ProxyMode):
 		return fmt.Errorf("kube-proxy mode %q: want iptables or nftables", o.ProxyMode)
 	case !slices.Contains([]string{"vxlan", "host-gw"}, o.FlannelBackend):
 		return fmt.Errorf("back end of Flannel %q: want vxlan or host-gw", o.FlannelBackend)
 	}
-	return nil
+	return o.validateFamily()
 }
 
 // Dirs are the folders a lab works with.

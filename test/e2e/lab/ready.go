@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -79,14 +80,33 @@ func serviceAccountReady(api kubernetes.Interface) func(context.Context) error {
 }
 
 // nodeReady waits until the node is registered, ready and open for pods.
-func nodeReady(api kubernetes.Interface, name string) func(context.Context) error {
+func nodeReady(api kubernetes.Interface, n Node) func(context.Context) error {
 	return func(ctx context.Context) error {
-		node, err := api.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+		node, err := api.CoreV1().Nodes().Get(ctx, n.Name, metav1.GetOptions{})
 		if err != nil {
+			return err
+		}
+		if err := nodeAddressed(node, n.Addresses); err != nil {
 			return err
 		}
 		return nodeOpen(node)
 	}
+}
+
+// nodeAddressed reports whether the node is known by all of its addresses, in their order.
+func nodeAddressed(node *corev1.Node, want []netip.Addr) error {
+	var got []string
+	for _, a := range node.Status.Addresses {
+		if a.Type == corev1.NodeInternalIP {
+			got = append(got, a.Address)
+		}
+	}
+	for i, a := range want {
+		if i >= len(got) || got[i] != a.String() {
+			return fmt.Errorf("node %s has the addresses %q, want %s", node.Name, got, want)
+		}
+	}
+	return nil
 }
 
 func nodeOpen(node *corev1.Node) error {
@@ -105,15 +125,15 @@ func nodeOpen(node *corev1.Node) error {
 	return fmt.Errorf("node %s has not reported yet", node.Name)
 }
 
-// rangeReady waits until the node has its range of pod addresses.
-func rangeReady(api kubernetes.Interface, name string) func(context.Context) error {
+// rangeReady waits until the node has its ranges of pod addresses, one of each family.
+func rangeReady(api kubernetes.Interface, n Node) func(context.Context) error {
 	return func(ctx context.Context) error {
-		node, err := api.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+		node, err := api.CoreV1().Nodes().Get(ctx, n.Name, metav1.GetOptions{})
 		if err != nil {
 			return err
 		}
-		if node.Spec.PodCIDR == "" {
-			return fmt.Errorf("node %s has no pod range", name)
+		if got := node.Spec.PodCIDRs; len(got) != len(n.Addresses) {
+			return fmt.Errorf("node %s has the pod ranges %q, want %d", n.Name, got, len(n.Addresses))
 		}
 		return nil
 	}

@@ -17,9 +17,6 @@ import (
 // ErrNotUp says that there is no cluster in a state directory.
 var ErrNotUp = errors.New("no cluster is up")
 
-// network is where the machines have their addresses, in their own namespaces.
-var network = netip.MustParsePrefix("172.30.0.0/24")
-
 // state is what a lab notes about itself, so that another process can use and end it.
 type state struct {
 	Options Options `json:"options"`
@@ -37,9 +34,9 @@ type state struct {
 type Node struct {
 	// Name is the node's name in the cluster, and the machine's.
 	Name string `json:"name"`
-	// Address is its address on the lab's network.
-	Address netip.Addr      `json:"address"`
-	Machine machine.Machine `json:"machine"`
+	// Addresses are its addresses on the lab's network, one of each IP family that the cluster has.
+	Addresses []netip.Addr    `json:"addresses"`
+	Machine   machine.Machine `json:"machine"`
 }
 
 func (s state) machines() []machine.Machine {

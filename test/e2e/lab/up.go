@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -30,9 +29,6 @@ func Up(ctx context.Context, dirs Dirs, opts Options, p *progress.Printer) (*Clu
 	if err != nil {
 		return nil, err
 	}
-	if opts.IPFamily != IPv4 {
-		return nil, fmt.Errorf("IP family %s: not built yet", opts.IPFamily)
-	}
 	if os.Geteuid() != 0 {
 		return nil, host.ErrNotRoot
 	}
@@ -48,7 +44,7 @@ func Up(ctx context.Context, dirs Dirs, opts Options, p *progress.Printer) (*Clu
 	if err != nil {
 		return nil, err
 	}
-	if err := host.CheckKernel(ctx); err != nil {
+	if err := host.CheckKernel(ctx, opts.IPFamily != IPv4); err != nil {
 		return nil, err
 	}
 	c, err := start(ctx, dirs, opts, progs, p)
@@ -127,8 +123,7 @@ func start(ctx context.Context, dirs Dirs, opts Options, progs programs, p *prog
 // machines starts the machines and joins them.
 func (s *starter) machines(ctx context.Context) error {
 	s.progress.Step("starting %d machines: a control plane and %d nodes", s.state.Options.Nodes+1, s.state.Options.Nodes)
-	address := network.Addr().Next()
-	hub := machine.Port{Address: netip.PrefixFrom(address, network.Bits())}
+	hub := machine.Port{Addresses: s.state.Options.addresses(controlPlaneNumber)}
 	var err error
 	hub.Machine, err = s.machine(ctx, manifest.ControlPlaneName, func(m machine.Machine) { s.state.ControlPlane = m })
 	if err != nil {
@@ -136,14 +131,14 @@ func (s *starter) machines(ctx context.Context) error {
 	}
 	var ports []machine.Port
 	for i := range s.state.Options.Nodes {
-		address = address.Next()
+		port := machine.Port{Addresses: s.state.Options.addresses(controlPlaneNumber + 1 + i)}
 		name := fmt.Sprintf("node%d", i+1)
-		s.state.Nodes = append(s.state.Nodes, Node{Name: name, Address: address})
-		m, err := s.machine(ctx, name, func(m machine.Machine) { s.state.Nodes[i].Machine = m })
+		s.state.Nodes = append(s.state.Nodes, Node{Name: name, Addresses: addrs(port.Addresses)})
+		port.Machine, err = s.machine(ctx, name, func(m machine.Machine) { s.state.Nodes[i].Machine = m })
 		if err != nil {
 			return err
 		}
-		ports = append(ports, machine.Port{Machine: m, Address: netip.PrefixFrom(address, network.Bits())})
+		ports = append(ports, port)
 	}
 	return machine.Wire(hub, ports)
 }
@@ -173,18 +168,21 @@ func (s *starter) configure(context.Context) error {
 	opts := s.state.Options
 	s.cluster = manifest.Cluster{
 		StateDir:       s.dirs.State,
-		ControlPlane:   network.Addr().Next(),
-		PodCIDR:        opts.PodCIDR,
-		ServiceCIDR:    opts.ServiceCIDR,
 		ProxyMode:      opts.ProxyMode,
 		FlannelBackend: opts.FlannelBackend,
 		Bin:            s.programs.bin,
 		CNIBin:         s.programs.cni,
 	}
+	// What the API server is called: its own addresses, and its Service's, which are the first of the ranges.
+	server := addrs(opts.addresses(controlPlaneNumber))
+	s.cluster.ControlPlane = server[0]
+	for _, r := range opts.ranges() {
+		s.cluster.PodCIDRs = append(s.cluster.PodCIDRs, r.podCIDR)
+		s.cluster.ServiceCIDRs = append(s.cluster.ServiceCIDRs, r.serviceCIDR)
+		server = append(server, nth(r.serviceCIDR, 1), r.loopback)
+	}
 	var err error
-	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	service := opts.ServiceCIDR.Masked().Addr().Next()
-	s.cluster.Credentials, err = manifest.NewCredentials(time.Now(), s.cluster.ControlPlane, service, loopback)
+	s.cluster.Credentials, err = manifest.NewCredentials(time.Now(), server...)
 	if err != nil {
 		return err
 	}
@@ -202,7 +200,7 @@ func (s *starter) configure(context.Context) error {
 	return writeFiles(files)
 }
 
-func manifestNode(n Node) manifest.Node { return manifest.Node{Name: n.Name, Address: n.Address} }
+func manifestNode(n Node) manifest.Node { return manifest.Node{Name: n.Name, Addresses: n.Addresses} }
 
 func writeFiles(files []manifest.File) error {
 	for _, f := range files {
@@ -284,12 +282,12 @@ func (s *starter) nodes(ctx context.Context) error {
 	for _, n := range s.state.Nodes {
 		node := manifestNode(n)
 		proxyHealth := fmt.Sprintf("http://127.0.0.1:%d/healthz", manifest.ProxyHealthPort)
-		kubelet := part{n.Machine, s.cluster.Kubelet(node), nodeReady(api, n.Name)}
+		kubelet := part{n.Machine, s.cluster.Kubelet(node), nodeReady(api, n)}
 		proxy := part{n.Machine, s.cluster.Proxy(node), httpReady(n.Machine, proxyHealth)}
 		g.Go(func() error { return s.launcher.launch(ctx, kubelet, proxy) })
 		g.Go(func() error {
 			// flanneld ends if the node has no range yet, which the controller manager gives it.
-			given := part{cp, manager.process, rangeReady(api, n.Name)}
+			given := part{cp, manager.process, rangeReady(api, n)}
 			if err := s.launcher.await(ctx, given); err != nil {
 				return err
 			}

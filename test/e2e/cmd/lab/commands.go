@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -60,18 +59,11 @@ func fill(dirs *lab.Dirs) error {
 
 func up(dirs *lab.Dirs) *cobra.Command {
 	opts := lab.DefaultOptions()
-	pods, services := opts.PodCIDR.String(), opts.ServiceCIDR.String()
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Build what is missing and start the cluster",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if opts.PodCIDR, err = netip.ParsePrefix(pods); err != nil {
-				return fmt.Errorf("pod CIDR: %w", err)
-			}
-			if opts.ServiceCIDR, err = netip.ParsePrefix(services); err != nil {
-				return fmt.Errorf("service CIDR: %w", err)
-			}
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := lab.Up(cmd.Context(), *dirs, opts, progress.New(cmd.ErrOrStderr()))
 			if err != nil {
 				return fmt.Errorf("the cluster did not start: %w", err)
@@ -82,8 +74,11 @@ func up(dirs *lab.Dirs) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.IntVar(&opts.Nodes, "nodes", opts.Nodes, "number of nodes, 1 to 9")
-	flags.StringVar(&pods, "pod-cidr", pods, "IPv4 range of the pods")
-	flags.StringVar(&services, "service-cidr", services, "IPv4 range of the services")
+	flags.StringVar(&opts.IPFamily, "ip-family", opts.IPFamily, "IP family: ipv4, ipv6, or dual for both")
+	flags.TextVar(&opts.PodCIDR, "pod-cidr", opts.PodCIDR, "IPv4 range of the pods")
+	flags.TextVar(&opts.ServiceCIDR, "service-cidr", opts.ServiceCIDR, "IPv4 range of the services")
+	flags.TextVar(&opts.PodCIDR6, "pod-cidr6", opts.PodCIDR6, "IPv6 range of the pods")
+	flags.TextVar(&opts.ServiceCIDR6, "service-cidr6", opts.ServiceCIDR6, "IPv6 range of the services")
 	flags.StringVar(&opts.ProxyMode, "proxy-mode", opts.ProxyMode, "kube-proxy's mode: iptables or nftables")
 	flags.StringVar(&opts.FlannelBackend, "flannel-backend", opts.FlannelBackend, "Flannel's back end: vxlan or host-gw")
 	return cmd

@@ -15,15 +15,18 @@ var modules = []string{"overlay", "br_netfilter", "vxlan", "nf_conntrack", "nf_t
 // ErrNotRoot says that the lab was started by somebody else than root.
 var ErrNotRoot = errors.New("root is needed: the lab makes namespaces, mounts and cgroups (run it with sudo)")
 
-// CheckKernel loads the kernel modules the lab needs and says what is missing. Loaded modules stay: others may
+// CheckKernel loads the kernel modules the lab needs, IPv6 if it is asked for, and says what is missing. Loaded modules stay: others may
 // have begun to use them.
-func CheckKernel(ctx context.Context) error {
+func CheckKernel(ctx context.Context, ipv6 bool) error {
 	for _, m := range modules {
 		// A kernel with the feature built in has no such module; the checks below see what counts.
 		_ = exec.CommandContext(ctx, FindTool("modprobe"), "-q", m).Run()
 	}
 	if _, err := os.Stat("/proc/sys/net/bridge/bridge-nf-call-iptables"); err != nil {
 		return errors.New("the kernel lacks br_netfilter: load it with `modprobe br_netfilter`")
+	}
+	if _, err := os.Stat("/proc/sys/net/ipv6"); ipv6 && err != nil {
+		return errors.New("the kernel has no IPv6, or it was started with ipv6.disable=1")
 	}
 	filesystems, err := os.ReadFile("/proc/filesystems")
 	if err != nil {

@@ -56,8 +56,10 @@ func start(t *testing.T) (hub, leaf machine.Port, trace residue.Trace) {
 			log, _ := os.ReadFile(filepath.Join(state, "logs", name, "setup.log"))
 			t.Fatalf("%v: %s", err, log)
 		}
-		addr := netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)}), 24)
-		ports = append(ports, machine.Port{Machine: m, Address: addr})
+		ports = append(ports, machine.Port{Machine: m, Addresses: []netip.Prefix{
+			netip.MustParsePrefix(fmt.Sprintf("192.0.2.%d/24", i+1)),
+			netip.MustParsePrefix(fmt.Sprintf("2001:db8::%d/64", i+1)),
+		}})
 	}
 	if err := machine.Wire(ports[0], ports[1:]); err != nil {
 		t.Fatal(err)
@@ -103,9 +105,20 @@ func output(t *testing.T, m machine.Machine, script string) string {
 
 func TestKernelMachinesReachEachOther(t *testing.T) {
 	hub, leaf, _ := start(t)
+	for i := range hub.Addresses {
+		// Whoever starts on a machine may bind to its addresses at once, or send from them.
+		reach(t, hub, leaf, i)
+		reach(t, leaf, hub, i)
+	}
+}
+
+// reach has a machine connect to another's address of that index.
+func reach(t *testing.T, from, to machine.Port, index int) {
+	t.Helper()
+	target, source := to.Addresses[index].Addr(), from.Addresses[index].Addr()
 	var l net.Listener
-	err := hub.Machine.Do(func() (err error) {
-		l, err = net.Listen("tcp", hub.Address.Addr().String()+":80")
+	err := to.Machine.Do(func() (err error) {
+		l, err = net.Listen("tcp", netip.AddrPortFrom(target, 80).String())
 		return err
 	})
 	if err != nil {
@@ -121,7 +134,7 @@ func TestKernelMachinesReachEachOther(t *testing.T) {
 		_ = conn.Close()
 	}()
 	var got []byte
-	err = leaf.Machine.Do(func() error {
+	err = from.Machine.Do(func() error {
 		conn, err := net.DialTimeout("tcp", l.Addr().String(), 5*time.Second)
 		if err != nil {
 			return err
@@ -130,22 +143,24 @@ func TestKernelMachinesReachEachOther(t *testing.T) {
 		got, err = io.ReadAll(conn)
 		return err
 	})
-	if err != nil || !strings.HasPrefix(string(got), leaf.Address.Addr().String()+":") {
-		t.Errorf("hub saw %q, %v, want a connection from %s", got, err, leaf.Address.Addr())
+	peer, parseErr := netip.ParseAddrPort(string(got))
+	if err != nil || parseErr != nil || peer.Addr() != source {
+		t.Errorf("%s saw %q, %v, want a connection from %s", to.Machine.Name, got, err, source)
 	}
 	// From this machine's own namespace there is no way to it.
 	if conn, err := net.DialTimeout("tcp", l.Addr().String(), 100*time.Millisecond); err == nil {
 		_ = conn.Close()
-		t.Error("the machine can be reached from outside")
+		t.Errorf("%s can be reached from outside", target)
 	}
 }
 
 func TestKernelMachineHasItsOwnView(t *testing.T) {
 	_, leaf, trace := start(t)
 	for script, want := range map[string]string{
-		"hostname":                           "leaf",
-		"ls /sys/class/net | tr '\\n' ' '":   "eth0 lo",
-		"cat /proc/sys/net/ipv4/ip_forward":  "1",
+		"hostname":                          "leaf",
+		"ls /sys/class/net | tr '\\n' ' '":  "eth0 lo",
+		"cat /proc/sys/net/ipv4/ip_forward": "1",
+		"cd /proc/sys/net/ipv6/conf; cat eth0/forwarding eth0/accept_dad all/accept_dad | tr '\\n' ' '": "1 0 0",
 		"echo x >/run/mine; cat /run/mine":   "x",
 		"echo y >/var/lib/m; cat /var/lib/m": "y",
 		// The cgroup of its first process, as the machine sees it.

@@ -58,6 +58,15 @@ done
 
 # Per network namespace: route, show bridged packets to netfilter.
 echo 1 >/proc/sys/net/ipv4/ip_forward
+if [ -d /proc/sys/net/ipv6 ]; then
+	echo 0 >/proc/sys/net/ipv6/conf/all/disable_ipv6
+	echo 0 >/proc/sys/net/ipv6/conf/default/disable_ipv6
+	# Nobody else can have a machine's addresses: they are not to be asked for a second before their first use.
+	echo 0 >/proc/sys/net/ipv6/conf/all/accept_dad
+	echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad
+	# This is for the interfaces that are still to come as well.
+	echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
+fi
 for file in iptables ip6tables; do
 	echo 1 >"/proc/sys/net/bridge/bridge-nf-call-$file"
 done

@@ -2,11 +2,15 @@ package machine
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
+	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // Interface is the name of every machine's interface on the lab's network.
@@ -15,11 +19,11 @@ const Interface = "eth0"
 // Port is a machine on the lab's network.
 type Port struct {
 	Machine Machine
-	// Address is its address and the length of the network's prefix.
-	Address netip.Prefix
+	// Addresses are its addresses, each with the length of its network's prefix.
+	Addresses []netip.Prefix
 }
 
-// Wire joins the machines by a bridge in the namespace of the first one, which has its address on the bridge;
+// Wire joins the machines by a bridge in the namespace of the first one, which has its addresses on the bridge;
 // each of the others gets an interface. Nothing of it is made outside the machines' namespaces.
 func Wire(hub Port, others []Port) error {
 	h, err := handle(hub.Machine)
@@ -42,7 +46,12 @@ func Wire(hub Port, others []Port) error {
 	}
 	// The hub only forwards frames; what passes is not for its packet filter.
 	err = hub.Machine.Do(func() error {
-		return os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-iptables", []byte("0"), 0)
+		for _, family := range []string{"iptables", "ip6tables"} {
+			if err := os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-"+family, []byte("0"), 0); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("bridge on %s: %w", hub.Machine.Name, err)
@@ -79,18 +88,12 @@ func plug(h *netlink.Handle, bridge netlink.Link, port Port) error {
 	return configure(inside, port)
 }
 
-// configure gives the machine's interface its address, and switches it and the loopback on.
+// configure switches the machine's interface and its loopback on, gives the interface its addresses, and returns
+// when they can be used.
 func configure(h *netlink.Handle, port Port) error {
 	link, err := h.LinkByName(Interface)
 	if err != nil {
 		return fmt.Errorf("%s of %s: %w", Interface, port.Machine.Name, err)
-	}
-	addr, err := netlink.ParseAddr(port.Address.String())
-	if err != nil {
-		return err
-	}
-	if err := h.AddrAdd(link, addr); err != nil {
-		return fmt.Errorf("address %s of %s: %w", port.Address, port.Machine.Name, err)
 	}
 	lo, err := h.LinkByName("lo")
 	if err != nil {
@@ -101,7 +104,37 @@ func configure(h *netlink.Handle, port Port) error {
 			return fmt.Errorf("%s of %s: %w", l.Attrs().Name, port.Machine.Name, err)
 		}
 	}
+	for _, prefix := range port.Addresses {
+		addr, err := netlink.ParseAddr(prefix.String())
+		if err != nil {
+			return err
+		}
+		if err := h.AddrAdd(link, addr); err != nil {
+			return fmt.Errorf("address %s of %s: %w", prefix, port.Machine.Name, err)
+		}
+	}
+	for _, prefix := range port.Addresses {
+		if err := awaitLocal(h, prefix.Addr()); err != nil {
+			return fmt.Errorf("address %s of %s: %w", prefix, port.Machine.Name, err)
+		}
+	}
 	return nil
+}
+
+// localTimeout is how long an address may take until it can be used.
+const localTimeout = 10 * time.Second
+
+// awaitLocal waits until the kernel takes the address for its own. With IPv6 that is some time after it was
+// given, and what is bound to it or sent from it before then fails.
+func awaitLocal(h *netlink.Handle, addr netip.Addr) error {
+	dst := net.IP(addr.AsSlice())
+	for end := time.Now().Add(localTimeout); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		routes, err := h.RouteGet(dst)
+		if err == nil && slices.ContainsFunc(routes, func(r netlink.Route) bool { return r.Type == unix.RTN_LOCAL }) {
+			return nil
+		}
+	}
+	return fmt.Errorf("the kernel does not take it for its own after %s", localTimeout)
 }
 
 func handle(m Machine) (*netlink.Handle, error) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"strings"
 )
 
 // Ports and addresses that are the same in every lab: they exist only inside its namespaces.
@@ -36,10 +37,11 @@ const SubnetFile = "/run/flannel/subnet.env"
 type Cluster struct {
 	// StateDir is the lab's folder.
 	StateDir string
-	// ControlPlane is the control plane's address.
+	// ControlPlane is the address at which the API server is reached, of the cluster's first family.
 	ControlPlane netip.Addr
-	// PodCIDR and ServiceCIDR are the ranges of pods and services.
-	PodCIDR, ServiceCIDR netip.Prefix
+	// PodCIDRs and ServiceCIDRs are the ranges of pods and services, one of each IP family that the cluster has.
+	// The first is of the family that a service has if it asks for none.
+	PodCIDRs, ServiceCIDRs []netip.Prefix
 	// ProxyMode is kube-proxy's: iptables or nftables.
 	ProxyMode string
 	// FlannelBackend is vxlan or host-gw.
@@ -56,8 +58,8 @@ type Cluster struct {
 type Node struct {
 	// Name is the node's name and the machine's.
 	Name string
-	// Address is its address on the lab's network.
-	Address netip.Addr
+	// Addresses are its addresses on the lab's network, one of each family, in the order of the cluster's ranges.
+	Addresses []netip.Addr
 }
 
 // Process is a process of a cluster: what to run on which machine.
@@ -79,6 +81,15 @@ type File struct {
 // Server is the URL of the API server.
 func (c Cluster) Server() string {
 	return fmt.Sprintf("https://%s", netip.AddrPortFrom(c.ControlPlane, apiPort))
+}
+
+// list writes values as the command lines take several of them.
+func list[T fmt.Stringer](values []T) string {
+	var all []string
+	for _, v := range values {
+		all = append(all, v.String())
+	}
+	return strings.Join(all, ",")
 }
 
 // Kubeconfig is the path of the administrator's kubeconfig file.

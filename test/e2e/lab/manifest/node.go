@@ -3,7 +3,9 @@ package manifest
 import (
 	"bytes"
 	_ "embed"
+	"encoding/json"
 	"fmt"
+	"net/netip"
 	"path"
 	"text/template"
 )
@@ -20,9 +22,6 @@ var proxyConfig string
 //go:embed files/flannel.conflist
 var cniConfig string
 
-//go:embed files/net-conf.json
-var flannelConfig string
-
 // Containerd runs the pods.
 func (c Cluster) Containerd(n Node) Process {
 	return Process{Name: "containerd", Argv: []string{
@@ -37,7 +36,7 @@ func (c Cluster) Kubelet(n Node) Process {
 		"--config=" + c.etc(n.Name, "kubelet.yaml"),
 		"--kubeconfig=" + c.Kubeconfig(),
 		"--hostname-override=" + n.Name,
-		"--node-ip=" + n.Address.String(),
+		"--node-ip=" + list(n.Addresses),
 	}}
 }
 
@@ -52,29 +51,58 @@ func (c Cluster) Proxy(n Node) Process {
 
 // Flannel connects the nodes' pods.
 func (c Cluster) Flannel(n Node) Process {
-	return Process{
+	p := Process{
 		Name: "flanneld",
 		Argv: []string{
 			c.Bin["flanneld"],
 			"--kube-subnet-mgr",
 			"--kubeconfig-file=" + c.Kubeconfig(),
-			"--iface=" + n.Address.String(),
+			"--iface=" + n.Addresses[0].String(),
 			"--net-config-path=" + c.etc(n.Name, "net-conf.json"),
 			"--subnet-file=" + SubnetFile,
 			"--ip-masq",
 		},
 		Env: []string{"NODE_NAME=" + n.Name},
 	}
+	// Of a second family it would take the interface's first address, which may be a link-local one.
+	for _, second := range n.Addresses[1:] {
+		p.Argv = append(p.Argv, "--public-ipv6="+second.String())
+	}
+	return p
+}
+
+// flannelConfig is the file that tells Flannel what to do, the same on every node.
+func (c Cluster) flannelConfig() ([]byte, error) {
+	type backend struct{ Type string }
+	cfg := struct {
+		EnableIPv4     bool
+		Network        netip.Prefix `json:",omitzero"`
+		EnableIPv6     bool
+		IPv6Network    netip.Prefix `json:",omitzero"`
+		EnableNFTables bool
+		Backend        backend
+	}{Backend: backend{c.FlannelBackend}}
+	for _, pods := range c.PodCIDRs {
+		if pods.Addr().Is4() {
+			cfg.EnableIPv4, cfg.Network = true, pods
+		} else {
+			cfg.EnableIPv6, cfg.IPv6Network = true, pods
+		}
+	}
+	return json.MarshalIndent(cfg, "", "  ")
 }
 
 // NodeFiles are the files these processes read.
 func (c Cluster) NodeFiles(n Node) ([]File, error) {
-	var files []File
+	flannel, err := c.flannelConfig()
+	if err != nil {
+		return nil, fmt.Errorf("configuration of Flannel: %w", err)
+	}
+	files := []File{{Path: c.etc(n.Name, "net-conf.json"), Data: flannel}}
 	for _, f := range []struct{ name, text string }{
 		{"containerd.toml", containerdConfig},
 		{"kubelet.yaml", kubeletConfig},
 		{"kube-proxy.yaml", proxyConfig},
-		{"net-conf.json", flannelConfig},
 		{"cni/10-flannel.conflist", cniConfig},
 		// No name server: nothing outside the lab can be reached, and the cluster runs none.
 		{"resolv.conf", ""},
@@ -97,7 +125,7 @@ func (c Cluster) render(name, text string, n Node) ([]byte, error) {
 	var buf bytes.Buffer
 	err = t.Execute(&buf, map[string]any{
 		"Cluster":     c,
-		"Node":        n,
+		"PodCIDRs":    list(c.PodCIDRs),
 		"Sandbox":     SandboxImage,
 		"CNIConf":     path.Dir(c.etc(n.Name, "cni/x")),
 		"ResolvConf":  c.etc(n.Name, "resolv.conf"),

@@ -87,9 +87,11 @@ func Optional() []Part {
 			VersionVars: kubernetesVersion(),
 		},
 		{
-			Name:        E2ETest,
-			Module:      "k8s.io/kubernetes",
-			Tests:       []Program{{"k8s.io/kubernetes/test/e2e", "e2e.test"}},
+			Name:   E2ETest,
+			Module: "k8s.io/kubernetes",
+			Tests:  []Program{{"k8s.io/kubernetes/test/e2e", "e2e.test"}},
+			// Ginkgo runs the specs in parallel; it has to be of the release that e2e.test is written with.
+			Programs:    []Program{{"github.com/onsi/ginkgo/v2/ginkgo", "ginkgo"}},
 			VersionVars: kubernetesVersion(),
 		},
 		{

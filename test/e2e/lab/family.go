@@ -1,0 +1,136 @@
+package lab
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Values of Options.IPFamily.
+const (
+	IPv4      = "ipv4"
+	IPv6      = "ipv6"
+	DualStack = "dual"
+)
+
+// IPFamilies are the values of Options.IPFamily.
+func IPFamilies() []string { return []string{IPv4, IPv6, DualStack} }
+
+// family is one of the two IP families.
+type family struct {
+	name string
+	// network is where the machines have their addresses of this family, in their own namespaces.
+	network netip.Prefix
+	// loopback is the address that programs on one machine use among themselves.
+	loopback netip.Addr
+	// pods and services are the lengths that the prefixes of these ranges may have.
+	pods, services lengths
+}
+
+// lengths are the least and the largest number of bits that a prefix may have.
+type lengths struct{ least, most int }
+
+func (l lengths) has(bits int) bool { return l.least <= bits && bits <= l.most }
+
+// The controller manager gives each node 24 or 64 bits of the pods' range, which must hold nine nodes and be at
+// most 16 bits shorter.
+var (
+	family4 = family{
+		name:     "IPv4",
+		network:  netip.MustParsePrefix("172.30.0.0/24"),
+		loopback: netip.AddrFrom4([4]byte{127, 0, 0, 1}),
+		pods:     lengths{8, 20},
+		services: lengths{12, 24},
+	}
+	family6 = family{
+		name:     "IPv6",
+		network:  netip.MustParsePrefix("fd00:172:30::/64"),
+		loopback: netip.IPv6Loopback(),
+		pods:     lengths{48, 60},
+		services: lengths{108, 120},
+	}
+)
+
+// ranges are what an IP family of a cluster has.
+type ranges struct {
+	family
+	podCIDR, serviceCIDR netip.Prefix
+}
+
+// ranges lists the families of the cluster, the one that a service has if it asks for none first.
+func (o Options) ranges() []ranges {
+	v4, v6 := ranges{family4, o.PodCIDR, o.ServiceCIDR}, ranges{family6, o.PodCIDR6, o.ServiceCIDR6}
+	switch o.IPFamily {
+	case IPv4:
+		return []ranges{v4}
+	case IPv6:
+		return []ranges{v6}
+	case DualStack:
+		return []ranges{v4, v6}
+	}
+	return nil
+}
+
+// validate names the first range that cannot be.
+func (r ranges) validate() error {
+	for _, c := range []struct {
+		what  string
+		cidr  netip.Prefix
+		bits  lengths
+		other []netip.Prefix
+	}{
+		{"pod CIDR", r.podCIDR, r.pods, []netip.Prefix{r.serviceCIDR, r.network}},
+		{"service CIDR", r.serviceCIDR, r.services, []netip.Prefix{r.network}},
+	} {
+		if c.cidr.Addr().BitLen() != r.network.Addr().BitLen() || !c.bits.has(c.cidr.Bits()) {
+			return fmt.Errorf("%s %s: want an %s range of %d to %d prefix bits", c.what, c.cidr, r.name, c.bits.least, c.bits.most)
+		}
+		if i := slices.IndexFunc(c.other, c.cidr.Overlaps); i >= 0 {
+			return fmt.Errorf("%s %s overlaps %s (the nodes have %s)", c.what, c.cidr, c.other[i], r.network)
+		}
+	}
+	return nil
+}
+
+// controlPlaneNumber is the control plane's number on the lab's network. The nodes' follow.
+const controlPlaneNumber = 1
+
+// addresses are the addresses that the machine of a number has on the lab's network, one of each family.
+func (o Options) addresses(number int) []netip.Prefix {
+	var all []netip.Prefix
+	for _, r := range o.ranges() {
+		all = append(all, netip.PrefixFrom(nth(r.network, number), r.network.Bits()))
+	}
+	return all
+}
+
+func addrs(prefixes []netip.Prefix) []netip.Addr {
+	var all []netip.Addr
+	for _, p := range prefixes {
+		all = append(all, p.Addr())
+	}
+	return all
+}
+
+// nth is an address of a range.
+func nth(p netip.Prefix, number int) netip.Addr {
+	a := p.Masked().Addr()
+	for range number {
+		a = a.Next()
+	}
+	return a
+}
+
+func (o Options) validateFamily() error {
+	all := o.ranges()
+	if all == nil {
+		return fmt.Errorf("IP family %q: want %s", o.IPFamily, strings.Join(IPFamilies(), " or "))
+	}
+	for _, r := range all {
+		if err := r.validate(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
