@@ -26,8 +26,8 @@ const (
 type checker struct {
 	structs map[reflect.Type]map[string]reflect.Type
 	report  func(n *yaml.Node, path *path, message string)
-	// aliased is how many nodes were reached through aliases.
-	aliased int
+	// aliased counts the nodes of the whole document that were reached through aliases.
+	aliased *int
 	// before is the number of lines of the file in front of the nodes' line 1.
 	before int
 	// gaveUp is set once a limit was hit and reported, to report it once.
@@ -81,12 +81,12 @@ func (c *checker) enter(n *yaml.Node, at *path) (*yaml.Node, *path, bool) {
 		at = &path{up: at.up, step: at.step, of: at.of, depth: at.depth, aliased: true}
 	}
 	if at.aliased {
-		c.aliased++
+		*c.aliased++
 	}
 	var message string
 	switch {
-	case c.aliased > maxAliased:
-		message = fmt.Sprintf("aliases expand to more than %d values", maxAliased)
+	case *c.aliased > maxAliased:
+		message = tooManyAliased()
 	case at.depth > maxDepth:
 		message = fmt.Sprintf("nested more than %d levels deep", maxDepth)
 	default:
@@ -98,6 +98,8 @@ func (c *checker) enter(n *yaml.Node, at *path) (*yaml.Node, *path, bool) {
 	}
 	return nil, nil, false
 }
+
+func tooManyAliased() string { return fmt.Sprintf("aliases expand to more than %d values", maxAliased) }
 
 func (c *checker) structure(n *yaml.Node, t reflect.Type, at *path) any {
 	if n.Kind != yaml.MappingNode {
@@ -326,7 +328,7 @@ func (c *checker) merge(out []entry, seen map[string]int, value *yaml.Node, at *
 	}
 	switch n.Kind {
 	case yaml.MappingNode:
-		c.aliased += len(n.Content) / 2
+		*c.aliased += len(n.Content) / 2
 		for _, e := range c.entries(n, p) {
 			if _, dup := seen[e.name]; !dup {
 				seen[e.name] = c.before + e.key.Line

@@ -59,7 +59,7 @@ func (r *reader) file(name string, data []byte) {
 		for _, doc := range docs {
 			if len(doc.Content) == 1 {
 				d := &document{reader: r, file: name, before: ch.before}
-				d.read(doc.Content[0], class{}, 0)
+				d.read(doc.Content[0], class{}, place{})
 			}
 		}
 		if syntax != nil {
@@ -110,6 +110,18 @@ type document struct {
 	*reader
 	file   string
 	before int
+	// aliased is how many nodes were reached through aliases.
+	aliased int
+	// gaveUp is set once aliases of list items went over the limit, to report it once.
+	gaveUp bool
+}
+
+// place is where in a document's lists an object stands.
+type place struct {
+	// depth is the number of lists around it.
+	depth int
+	// aliased says that it was reached through an alias.
+	aliased bool
 }
 
 func (d *document) problem(n *yaml.Node, p Problem) {
@@ -118,11 +130,14 @@ func (d *document) problem(n *yaml.Node, p Problem) {
 }
 
 // read reads a document, or an item of a list; of is what the list says of its items.
-func (d *document) read(n *yaml.Node, of class, depth int) {
-	if scalarIsNull(n) && depth == 0 {
+func (d *document) read(n *yaml.Node, of class, at place) {
+	if scalarIsNull(n) && at.depth == 0 {
 		return // a document without content
 	}
-	n = dealias(n)
+	n, at.aliased = dealias(n), at.aliased || n.Kind == yaml.AliasNode
+	if !d.afford(n, at) {
+		return
+	}
 	if n.Kind != yaml.MappingNode {
 		d.problem(n, Problem{Message: "not a Kubernetes object: expected a mapping, found " + describeNode(n, "")})
 		return
@@ -147,10 +162,25 @@ func (d *document) read(n *yaml.Node, of class, depth int) {
 	case of.load != nil && (what.list || what.load.kind != of.load.kind):
 		d.problem(n, Problem{Object: id.String(), Message: fmt.Sprintf("kind %s in a list of %s", id.kind, of.load.kind)})
 	case what.list:
-		d.list(n, id, what, depth)
+		d.list(n, id, what, at)
 	default:
-		d.object(n, id, what.load)
+		d.object(n, id, what.load, at)
 	}
+}
+
+// afford counts objects that were reached through aliases: lists whose items are the list again multiply.
+func (d *document) afford(n *yaml.Node, at place) bool {
+	if !at.aliased {
+		return true
+	}
+	if d.aliased++; d.aliased <= maxAliased {
+		return true
+	}
+	if !d.gaveUp {
+		d.gaveUp = true
+		d.problem(n, Problem{Message: tooManyAliased()})
+	}
+	return false
 }
 
 // typeField says what is wrong with one of the two fields that decide how the rest is read.
@@ -176,8 +206,8 @@ type listEnvelope struct {
 	metav1.ListMeta `json:"metadata"`
 }
 
-func (d *document) list(n *yaml.Node, id identity, what class, depth int) {
-	if depth >= maxListDepth {
+func (d *document) list(n *yaml.Node, id identity, what class, at place) {
+	if at.depth >= maxListDepth {
 		d.problem(n, Problem{Object: id.String(), Message: fmt.Sprintf("lists nested more than %d levels deep", maxListDepth)})
 		return
 	}
@@ -189,19 +219,21 @@ func (d *document) list(n *yaml.Node, id identity, what class, depth int) {
 			if items != nil {
 				d.problem(n.Content[i], Problem{Object: id.String(), Field: "items", Message: "given twice"})
 			}
+			at.aliased = at.aliased || n.Content[i+1].Kind == yaml.AliasNode
 			items = dealias(n.Content[i+1])
 			continue
 		}
 		envelope.Content = append(envelope.Content, n.Content[i], n.Content[i+1])
 	}
-	d.check(&envelope, reflect.TypeFor[listEnvelope](), id)
+	d.check(&envelope, reflect.TypeFor[listEnvelope](), id, at)
 	switch {
 	case items == nil || scalarIsNull(items):
 	case items.Kind != yaml.SequenceNode:
 		d.problem(items, Problem{Object: id.String(), Field: "items", Message: "expected a list, found " + describeNode(items, "")})
 	default:
+		at.depth++
 		for _, item := range items.Content {
-			d.read(item, what, depth+1)
+			d.read(item, what, at)
 		}
 	}
 }
@@ -210,14 +242,14 @@ func (d *document) list(n *yaml.Node, id identity, what class, depth int) {
 const maxListDepth = 4
 
 // check compares the node with the type, and gives it as JSON, or false if there were problems.
-func (d *document) check(n *yaml.Node, t reflect.Type, id identity) ([]byte, bool) {
+func (d *document) check(n *yaml.Node, t reflect.Type, id identity, at place) ([]byte, bool) {
 	sound := true
-	c := checker{structs: d.structs, before: d.before}
-	c.report = func(at *yaml.Node, p *path, message string) {
+	c := checker{structs: d.structs, before: d.before, aliased: &d.aliased}
+	c.report = func(n *yaml.Node, p *path, message string) {
 		sound = false
-		d.problem(at, Problem{Object: id.String(), Field: p.String(), Message: message})
+		d.problem(n, Problem{Object: id.String(), Field: p.String(), Message: message})
 	}
-	value := c.value(n, t, &path{})
+	value := c.value(n, t, &path{aliased: at.aliased})
 	if !sound {
 		return nil, false
 	}
@@ -230,9 +262,9 @@ func (d *document) check(n *yaml.Node, t reflect.Type, id identity) ([]byte, boo
 }
 
 // object reads one object and keeps it, unless it has problems.
-func (d *document) object(n *yaml.Node, id identity, kind *kindInfo) {
+func (d *document) object(n *yaml.Node, id identity, kind *kindInfo, at place) {
 	obj := kind.make()
-	text, ok := d.check(n, reflect.TypeOf(obj).Elem(), id)
+	text, ok := d.check(n, reflect.TypeOf(obj).Elem(), id, at)
 	if !ok {
 		return
 	}

@@ -1,6 +1,8 @@
 package manifest
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -275,6 +277,28 @@ func TestAliasBomb(t *testing.T) {
 	got := refusals(t, b.String())
 	if len(got) != 1 || !strings.Contains(got[0], "aliases expand to more than 65536 values") {
 		t.Errorf("refused %q, want one refusal of the aliases", got)
+	}
+}
+
+// A list whose items are the list again would be read 100^4 times, and a list of small objects could take as many
+// values from one anchor as a document may each.
+func TestAliasBombInLists(t *testing.T) {
+	again := "apiVersion: v1\nkind: List\nitems: &x\n" + strings.Repeat("- {apiVersion: v1, kind: List, items: *x}\n", 100)
+	var many strings.Builder
+	many.WriteString("apiVersion: v1\nkind: PodList\nitems:\n- metadata:\n    name: p\n    annotations: &x\n")
+	for i := range 1000 {
+		fmt.Fprintf(&many, "      a%d: b\n", i)
+	}
+	many.WriteString(strings.Repeat("- metadata: {name: q, annotations: *x}\n", 200))
+	for name, text := range map[string]string{"a list in itself": again, "many objects with one anchor": many.String()} {
+		t.Run(name, func(t *testing.T) {
+			got := refusals(t, text)
+			if len(got) > 2*maxAliased || !slices.ContainsFunc(got, func(s string) bool {
+				return strings.Contains(s, "aliases expand to more than 65536 values")
+			}) {
+				t.Errorf("%d refusals, want at most %d and one of the aliases", len(got), 2*maxAliased)
+			}
+		})
 	}
 }
 
