@@ -72,6 +72,24 @@ func (o Options) ranges() []ranges {
 	return nil
 }
 
+// PodCIDRs are the pods' ranges, one of each IP family of the cluster. A pod's addresses have the same order.
+func (o Options) PodCIDRs() []netip.Prefix {
+	var all []netip.Prefix
+	for _, r := range o.ranges() {
+		all = append(all, r.podCIDR)
+	}
+	return all
+}
+
+// ServiceCIDRs are the Services' ranges, in the order of PodCIDRs.
+func (o Options) ServiceCIDRs() []netip.Prefix {
+	var all []netip.Prefix
+	for _, r := range o.ranges() {
+		all = append(all, r.serviceCIDR)
+	}
+	return all
+}
+
 // validate names the first range that cannot be.
 func (r ranges) validate() error {
 	for _, c := range []struct {

@@ -168,6 +168,8 @@ func (s *starter) configure(context.Context) error {
 	opts := s.state.Options
 	s.cluster = manifest.Cluster{
 		StateDir:       s.dirs.State,
+		PodCIDRs:       opts.PodCIDRs(),
+		ServiceCIDRs:   opts.ServiceCIDRs(),
 		ProxyMode:      opts.ProxyMode,
 		FlannelBackend: opts.FlannelBackend,
 		Bin:            s.programs.bin,
@@ -177,8 +179,6 @@ func (s *starter) configure(context.Context) error {
 	server := addrs(opts.addresses(controlPlaneNumber))
 	s.cluster.ControlPlane = server[0]
 	for _, r := range opts.ranges() {
-		s.cluster.PodCIDRs = append(s.cluster.PodCIDRs, r.podCIDR)
-		s.cluster.ServiceCIDRs = append(s.cluster.ServiceCIDRs, r.serviceCIDR)
 		server = append(server, nth(r.serviceCIDR, 1), r.loopback)
 	}
 	var err error

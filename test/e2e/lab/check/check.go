@@ -1,6 +1,7 @@
-// Package check has pods on all nodes of a lab talk to each other, over TCP and UDP, directly and through a
-// Service, and fails if one of them does not get through. It shows that the cluster's network works when no
-// policy is in force; what policies forbid is for others to see.
+// Package check has pods on all nodes of a lab talk to each other, inside and across nodes, over TCP and UDP,
+// with every IP family of the cluster, directly and through Services, and fails if one of them does not get
+// through. It shows that the cluster's network works when no policy is in force; what policies forbid is for
+// others to see.
 package check
 
 import (
@@ -17,13 +18,10 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/e2e/probe"
 )
 
-// namespace is where the check has its pods; it is removed at the end.
-const namespace = "netpol-lab-check"
-
 // timeout bounds each of the check's waits.
 const timeout = time.Minute
 
-// Run makes a pod on each node and a Service in front of all of them, and probes every pair.
+// Run makes pods on each node and a Service in front of each, and probes every pair.
 func Run(ctx context.Context, c *lab.Cluster, p *progress.Printer) error {
 	cfg, err := c.RESTConfig()
 	if err != nil {
@@ -34,141 +32,131 @@ func Run(ctx context.Context, c *lab.Cluster, p *progress.Printer) error {
 		return err
 	}
 	r := run{cluster: c, api: api}
-	defer r.remove(context.WithoutCancel(ctx))
-	pods, service, err := r.create(ctx)
+	defer func() { r.remove(context.WithoutCancel(ctx)) }()
+	ends, err := r.create(ctx)
 	if err != nil {
 		return err
 	}
-	p.Step("%d pods run", len(pods))
-	if err := r.probe(ctx, pods, service); err != nil {
-		return err
-	}
-	p.Step("every pod reaches every other, over TCP and UDP, directly and through the Service %s", service)
-	return nil
-}
-
-type run struct {
-	cluster *lab.Cluster
-	api     kubernetes.Interface
-}
-
-func (r run) remove(ctx context.Context) {
-	now := int64(0)
-	_ = r.api.CoreV1().Namespaces().Delete(ctx, namespace, metav1.DeleteOptions{GracePeriodSeconds: &now})
-}
-
-// create makes the objects and returns the running pods and the Service's address.
-func (r run) create(ctx context.Context) ([]corev1.Pod, string, error) {
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
-	if _, err := r.api.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{}); err != nil {
-		return nil, "", err
-	}
-	err := poll(ctx, "the namespace's service account", func(ctx context.Context) error {
-		_, err := r.api.CoreV1().ServiceAccounts(namespace).Get(ctx, "default", metav1.GetOptions{})
-		return err
-	})
-	if err != nil {
-		return nil, "", err
-	}
-	for _, n := range r.cluster.Nodes {
-		if _, err := r.api.CoreV1().Pods(namespace).Create(ctx, pod(n.Name), metav1.CreateOptions{}); err != nil {
-			return nil, "", err
-		}
-	}
-	svc, err := r.api.CoreV1().Services(namespace).Create(ctx, service(), metav1.CreateOptions{})
-	if err != nil {
-		return nil, "", err
-	}
-	var pods *corev1.PodList
-	err = poll(ctx, "the pods", func(ctx context.Context) (err error) {
-		if pods, err = r.api.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{}); err != nil {
-			return err
-		}
-		for _, p := range pods.Items {
-			if p.Status.Phase != corev1.PodRunning || p.Status.PodIP == "" {
-				return fmt.Errorf("pod %s is %s", p.Name, p.Status.Phase)
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, "", err
-	}
-	return pods.Items, svc.Spec.ClusterIP, nil
-}
-
-const (
-	port = 80
-	name = "probe"
-)
-
-func pod(node string) *corev1.Pod {
-	grace := int64(0)
-	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: name + "-" + node, Labels: map[string]string{"app": name}},
-		Spec: corev1.PodSpec{
-			NodeName:                      node,
-			TerminationGracePeriodSeconds: &grace,
-			// The cluster has no DNS.
-			DNSPolicy: corev1.DNSDefault,
-			Containers: []corev1.Container{{
-				Name:  name,
-				Image: lab.ProbeImage,
-				Args:  []string{"serve", "-tcp", "80", "-udp", "80"},
-			}},
-		},
-	}
-}
-
-func service() *corev1.Service {
-	return &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec: corev1.ServiceSpec{
-			Selector: map[string]string{"app": name},
-			Ports: []corev1.ServicePort{
-				{Name: "tcp", Port: port, Protocol: corev1.ProtocolTCP},
-				{Name: "udp", Port: port, Protocol: corev1.ProtocolUDP},
-			},
-		},
-	}
-}
-
-// probe asks each pod, from its own node, to probe all pods and the Service. The Service's rules follow the
-// pods after a moment, so it asks again until all is well or the time is over.
-func (r run) probe(ctx context.Context, pods []corev1.Pod, service string) error {
-	targets := []probe.Target{}
-	for _, host := range append(addresses(pods), service) {
-		for _, protocol := range []string{probe.TCP, probe.UDP} {
-			targets = append(targets, probe.Target{Host: host, Port: port, Protocol: protocol})
-		}
-	}
-	for _, p := range pods {
-		client := probe.NewClient(r.cluster.DialContext(p.Spec.NodeName))
-		err := poll(ctx, "connections from "+p.Name, func(ctx context.Context) error {
-			results, err := client.Ask(ctx, p.Status.PodIP, targets)
-			if err != nil {
-				return err
-			}
-			for i, res := range results {
-				if !res.Open {
-					return fmt.Errorf("to %s %s: %s", targets[i].Protocol, targets[i].Address(), res.Error)
-				}
-			}
-			return nil
-		})
+	p.Step("%d pods run, with a Service each", len(ends))
+	probes := 0
+	for _, e := range ends {
+		n, err := r.probe(ctx, e, ends)
 		if err != nil {
 			return err
 		}
+		probes += n
 	}
+	p.Step("every pod reaches every other (IP family %s): %d probes over TCP and UDP, inside and across nodes, directly and through Services",
+		c.Options.IPFamily, probes)
 	return nil
 }
 
-func addresses(pods []corev1.Pod) []string {
-	var all []string
-	for _, p := range pods {
-		all = append(all, p.Status.PodIP)
+// run is a check under way.
+type run struct {
+	cluster *lab.Cluster
+	api     kubernetes.Interface
+	// namespace is where the check has its objects; it is removed at the end.
+	namespace string
+}
+
+func (r run) remove(ctx context.Context) {
+	if r.namespace != "" {
+		now := int64(0)
+		_ = r.api.CoreV1().Namespaces().Delete(ctx, r.namespace, metav1.DeleteOptions{GracePeriodSeconds: &now})
 	}
-	return all
+}
+
+// create makes the objects and returns the pods once all of them run.
+func (r *run) create(ctx context.Context) ([]end, error) {
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "netpol-lab-check-"}}
+	ns, err := r.api.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{})
+	if err != nil {
+		return nil, err
+	}
+	r.namespace = ns.Name
+	err = poll(ctx, "the namespace's service account", func(ctx context.Context) error {
+		_, err := r.api.CoreV1().ServiceAccounts(r.namespace).Get(ctx, "default", metav1.GetOptions{})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, n := range r.cluster.Nodes {
+		for i := range podsPerNode {
+			name := fmt.Sprintf("%s-%d", n.Name, i)
+			names = append(names, name)
+			if _, err := r.api.CoreV1().Pods(r.namespace).Create(ctx, pod(name, n.Name), metav1.CreateOptions{}); err != nil {
+				return nil, err
+			}
+			if _, err := r.api.CoreV1().Services(r.namespace).Create(ctx, service(name), metav1.CreateOptions{}); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return r.await(ctx, names)
+}
+
+// await waits until the pods run and have all of their addresses.
+func (r run) await(ctx context.Context, names []string) ([]end, error) {
+	var ends []end
+	for _, name := range names {
+		err := poll(ctx, "pod "+name, func(ctx context.Context) error {
+			p, err := r.api.CoreV1().Pods(r.namespace).Get(ctx, name, metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			s, err := r.api.CoreV1().Services(r.namespace).Get(ctx, name, metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			e, err := newEnd(p, s, r.cluster.Options)
+			if err == nil {
+				ends = append(ends, e)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return ends, nil
+}
+
+// probe asks a pod, from its own node and at each of its addresses, to probe all pods with that address's
+// family, and returns the number of probes. The Services' rules follow the pods after a moment, so it asks again
+// until all is well or the time is over.
+func (r run) probe(ctx context.Context, from end, ends []end) (int, error) {
+	client := probe.NewClient(r.cluster.DialContext(from.node))
+	probes := 0
+	for family, address := range from.direct {
+		targets, want := targets(ends, family)
+		err := poll(ctx, fmt.Sprintf("connections from %s, %s", from.name, address), func(ctx context.Context) error {
+			results, err := client.Ask(ctx, address.String(), targets)
+			if err != nil {
+				return err
+			}
+			return compare(targets, want, results)
+		})
+		if err != nil {
+			return probes, err
+		}
+		probes += len(targets)
+	}
+	return probes, nil
+}
+
+// compare names the first target that was not answered by the pod it stands for.
+func compare(targets []probe.Target, want []string, results []probe.Result) error {
+	for i, res := range results {
+		switch {
+		case !res.Open:
+			return fmt.Errorf("to %s, %s %s: %s", want[i], targets[i].Protocol, targets[i].Address(), res.Error)
+		case res.AnsweredBy != want[i]:
+			return fmt.Errorf("to %s, %s %s: %s answers", want[i], targets[i].Protocol, targets[i].Address(), res.AnsweredBy)
+		}
+	}
+	return nil
 }
 
 // poll calls f until it succeeds or the timeout is over.
