@@ -43,6 +43,8 @@ func TestNonsenseIsRefusedByName(t *testing.T) {
 		{"podMonitor: {enabled: true}\nserviceMonitor: {enabled: true}", "podMonitor.enabled"},
 		{"podMonitor: {enabled: true}\nmetrics: {enabled: false}", "metrics.enabled"},
 		{"prometheusRule: {labels: []}", "prometheusRule/labels"},
+		{"monitoring: {dashboard: {enabled: 'yes'}}", "monitoring/dashboard/enabled"},
+		{"monitoring: {dashboard: {labels: {grafana_dashboard: 1}}}", "monitoring/dashboard/labels/grafana_dashboard"},
 	} {
 		file := filepath.Join(t.TempDir(), "values.yaml")
 		if err := os.WriteFile(file, []byte(c.values), 0o600); err != nil {
