@@ -1,0 +1,116 @@
+package monitoring
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/netpol-agent/netpol-agent/internal/sync"
+)
+
+func TestDashboardHasAFormThatGrafanaTakes(t *testing.T) {
+	d := readDashboard(t)
+	// Grafana 11 writes 39 to 41 and takes older ones over; a newer one than it knows it does not.
+	if d.SchemaVersion != 39 || d.UID == "" || d.Title == "" {
+		t.Errorf("schema version %d, uid %q, title %q", d.SchemaVersion, d.UID, d.Title)
+	}
+	ids := map[int]bool{}
+	for i, p := range d.Panels {
+		if ids[p.ID] {
+			t.Errorf("panel %q: its id %d is another one's", p.Title, p.ID)
+		}
+		ids[p.ID] = true
+		if !slices.Contains([]string{"row", "stat", "timeseries", "state-timeline"}, p.Type) || p.Title == "" {
+			t.Errorf("panel %d: type %q, title %q", p.ID, p.Type, p.Title)
+		}
+		if p.GridPos.W < 1 || p.GridPos.H < 1 || p.GridPos.X+p.GridPos.W > 24 {
+			t.Errorf("panel %q is outside: %+v", p.Title, p.GridPos)
+		}
+		for _, other := range d.Panels[:i] {
+			if p.GridPos.overlaps(other.GridPos) {
+				t.Errorf("panels %q and %q overlap", p.Title, other.Title)
+			}
+		}
+	}
+}
+
+// TestDashboardAsksItsVariables holds that no query is bound to one Grafana's data source or forgets the choice of nodes.
+func TestDashboardAsksItsVariables(t *testing.T) {
+	d := readDashboard(t)
+	want := source{Type: "prometheus", UID: "${datasource}"}
+	var names []string
+	for _, v := range d.Templating.List {
+		names = append(names, v.Type+" "+v.Name)
+		if v.Type == "query" && v.Datasource != want {
+			t.Errorf("variable %s: data source %+v", v.Name, v.Datasource)
+		}
+	}
+	if !slices.Equal(names, []string{"datasource datasource", "query node"}) {
+		t.Errorf("variables: %v", names)
+	}
+	for _, p := range d.Panels {
+		if p.Type == "row" {
+			continue
+		}
+		if p.Datasource != want || len(p.Targets) == 0 {
+			t.Errorf("panel %q: data source %+v, %d queries", p.Title, p.Datasource, len(p.Targets))
+		}
+		refs := map[string]bool{}
+		for _, q := range p.Targets {
+			if q.Datasource != want || refs[q.RefID] || !strings.Contains(q.Expr, `{node=~"$node"`) {
+				t.Errorf("panel %q, query %s: data source %+v, %s", p.Title, q.RefID, q.Datasource, q.Expr)
+			}
+			refs[q.RefID] = true
+		}
+	}
+}
+
+// own finds a metric of the agent in an expression, with what it is narrowed to.
+var own = regexp.MustCompile(`(netpol_agent_[a-z_]+)(?:\{([^}]*)\})?`)
+
+// matcher finds what a label is compared with.
+var matcher = regexp.MustCompile(`(\w+)(=~|!=|!~|=)"([^"]*)"`)
+
+// TestQueriesNameWhatTheAgentExports holds every metric and label value in alerts and dashboard against the
+// definitions.
+func TestQueriesNameWhatTheAgentExports(t *testing.T) {
+	defs := map[string]sync.Metric{}
+	for _, d := range sync.NewMetrics("test", func() int { return 0 }).Definitions() {
+		if d.Type != sync.TypeHistogram {
+			defs[d.Name] = d
+			continue
+		}
+		for _, suffix := range []string{"_bucket", "_sum", "_count"} {
+			defs[d.Name+suffix] = d
+		}
+	}
+	var exprs []string
+	for _, a := range readAlerts(t) {
+		exprs = append(exprs, a.Expr)
+	}
+	for _, p := range readDashboard(t).Panels {
+		for _, q := range p.Targets {
+			exprs = append(exprs, q.Expr)
+		}
+	}
+	for _, expr := range exprs {
+		for _, m := range own.FindAllStringSubmatch(expr, -1) {
+			d, known := defs[m[1]]
+			if !known {
+				t.Errorf("%s: there is no metric %s", expr, m[1])
+			}
+			for _, match := range matcher.FindAllStringSubmatch(m[2], -1) {
+				if name, value := match[1], match[3]; name != "node" && !hasValue(d, name, value) {
+					t.Errorf("%s: %s has no label %s with the value %s", expr, d.Name, name, value)
+				}
+			}
+		}
+	}
+}
+
+func hasValue(d sync.Metric, name, value string) bool {
+	return slices.ContainsFunc(d.Labels, func(l sync.Label) bool {
+		return l.Name == name && slices.Contains(l.Values, value)
+	})
+}
