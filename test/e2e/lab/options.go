@@ -39,11 +39,17 @@ type Options struct {
 	// the family has no IPv6.
 	PodCIDR6     netip.Prefix `json:"podCIDR6"`
 	ServiceCIDR6 netip.Prefix `json:"serviceCIDR6"`
-	// ProxyMode is kube-proxy's: iptables or nftables.
+	// ProxyMode is kube-proxy's, one of ProxyModes.
 	ProxyMode string `json:"proxyMode"`
-	// FlannelBackend is vxlan or host-gw.
+	// FlannelBackend is one of FlannelBackends.
 	FlannelBackend string `json:"flannelBackend"`
 }
+
+// ProxyModes are the values of Options.ProxyMode.
+func ProxyModes() []string { return []string{"iptables", "nftables"} }
+
+// FlannelBackends are the values of Options.FlannelBackend.
+func FlannelBackends() []string { return []string{"vxlan", "host-gw"} }
 
 // DefaultOptions are two IPv4 nodes with VXLAN and kube-proxy's default mode.
 func DefaultOptions() Options {
@@ -64,10 +70,10 @@ func (o Options) Validate() error {
 	switch {
 	case o.Nodes < 1 || o.Nodes > 9:
 		return fmt.Errorf("nodes: want 1 to 9, got %d", o.Nodes)
-	case !slices.Contains([]string{"iptables", "nftables"}, o.ProxyMode):
-		return fmt.Errorf("kube-proxy mode %q: want iptables or nftables", o.ProxyMode)
-	case !slices.Contains([]string{"vxlan", "host-gw"}, o.FlannelBackend):
-		return fmt.Errorf("back end of Flannel %q: want vxlan or host-gw", o.FlannelBackend)
+	case !slices.Contains(ProxyModes(), o.ProxyMode):
+		return fmt.Errorf("kube-proxy mode %q: want %s", o.ProxyMode, strings.Join(ProxyModes(), " or "))
+	case !slices.Contains(FlannelBackends(), o.FlannelBackend):
+		return fmt.Errorf("back end of Flannel %q: want %s", o.FlannelBackend, strings.Join(FlannelBackends(), " or "))
 	}
 	return o.validateFamily()
 }

@@ -34,7 +34,7 @@ func root() *cobra.Command {
 	flags.StringVar(&dirs.Cache, "cache", "", "folder of what is built (default $"+lab.EnvCacheDir+", or netpol-agent-lab in the user's cache)")
 	flags.StringVar(&dirs.Repo, "repo", "", "checkout of the repository (default: around the working directory)")
 	cmd.PersistentPreRunE = func(*cobra.Command, []string) error { return fill(&dirs) }
-	cmd.AddCommand(up(&dirs), down(&dirs), build(&dirs), status(&dirs), kubectl(&dirs), execute(&dirs), shell(&dirs), smoke(&dirs))
+	cmd.AddCommand(up(&dirs), down(&dirs), build(&dirs), status(&dirs), kubectl(&dirs), execute(&dirs), shell(&dirs), smoke(&dirs), matrix(&dirs))
 	return cmd
 }
 
@@ -74,13 +74,13 @@ func up(dirs *lab.Dirs) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.IntVar(&opts.Nodes, "nodes", opts.Nodes, "number of nodes, 1 to 9")
-	flags.StringVar(&opts.IPFamily, "ip-family", opts.IPFamily, "IP family: ipv4, ipv6, or dual for both")
+	flags.StringVar(&opts.IPFamily, "ip-family", opts.IPFamily, "IP family: "+strings.Join(lab.IPFamilies(), ", "))
 	flags.TextVar(&opts.PodCIDR, "pod-cidr", opts.PodCIDR, "IPv4 range of the pods")
 	flags.TextVar(&opts.ServiceCIDR, "service-cidr", opts.ServiceCIDR, "IPv4 range of the services")
 	flags.TextVar(&opts.PodCIDR6, "pod-cidr6", opts.PodCIDR6, "IPv6 range of the pods")
 	flags.TextVar(&opts.ServiceCIDR6, "service-cidr6", opts.ServiceCIDR6, "IPv6 range of the services")
-	flags.StringVar(&opts.ProxyMode, "proxy-mode", opts.ProxyMode, "kube-proxy's mode: iptables or nftables")
-	flags.StringVar(&opts.FlannelBackend, "flannel-backend", opts.FlannelBackend, "Flannel's back end: vxlan or host-gw")
+	flags.StringVar(&opts.ProxyMode, "proxy-mode", opts.ProxyMode, "kube-proxy's mode: "+strings.Join(lab.ProxyModes(), " or "))
+	flags.StringVar(&opts.FlannelBackend, "flannel-backend", opts.FlannelBackend, "Flannel's back end: "+strings.Join(lab.FlannelBackends(), " or "))
 	return cmd
 }
 
@@ -225,7 +225,7 @@ func shell(dirs *lab.Dirs) *cobra.Command {
 func smoke(dirs *lab.Dirs) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check",
-		Short: "Have pods on all nodes talk to each other, directly and through a Service",
+		Short: "Have pods on all nodes talk to each other, with every IP family, directly and through Services",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := lab.Load(dirs.State)
