@@ -79,7 +79,7 @@ const usage = `
 The cluster is up, with the agent on every node. To use it:
   go run ./test/e2e/cmd/lab kubectl get pods -A -o wide          one kubectl command
   go run ./test/e2e/cmd/lab shell                                a shell in which kubectl works
-  go run ./test/e2e/cmd/lab kubectl apply -f examples/policies/01-default-deny-ingress.yaml
+  go run ./test/e2e/cmd/lab kubectl apply -f examples/policies/04-allow-myapp-ingress.yaml
   go run ./test/e2e/cmd/lab kubectl -n kube-system exec daemonset/netpol-agent -- netpol-agent status
   go run ./test/e2e/cmd/lab exec node1 -- nft list table inet netpol-agent
   go run ./test/e2e/cmd/deploy --set log.level=debug             upgrade the agent, with values of the chart
