@@ -16,9 +16,9 @@ type Query struct {
 // ID is the same for queries that always have the same answer.
 func (q Query) ID() string {
 	if q.Namespace != "" {
-		return "ns:" + q.Namespace + "|" + q.Pods.text
+		return "ns:" + q.Namespace + "|" + q.Pods.id()
 	}
-	return "nssel:" + q.Namespaces.text + "|" + q.Pods.text
+	return "nssel:" + q.Namespaces.id() + "|" + q.Pods.id()
 }
 
 // String says in words whom the query asks for.

@@ -5,8 +5,10 @@
 package selector
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -47,7 +49,7 @@ func canonical(sel labels.Selector) (Selector, error) {
 	if !selectable {
 		return Selector{}, nil
 	}
-	out := labels.NewSelector()
+	canon := make([]labels.Requirement, 0, len(reqs))
 	var s Selector
 	for _, r := range reqs {
 		values := r.Values().List()
@@ -67,10 +69,23 @@ func canonical(sel labels.Selector) (Selector, error) {
 		if err != nil {
 			return Selector{}, fmt.Errorf("label selector: %w", err)
 		}
-		out = out.Add(*nr)
+		canon = append(canon, *nr)
 	}
-	s.sel, s.text = out, out.String()
+	s.sel, s.text = labels.NewSelector().Add(canon...), textOf(canon)
 	return s, nil
+}
+
+// textOf writes requirements by key and then by text, each once: labels.Selector leaves those of one key in any
+// order.
+func textOf(reqs []labels.Requirement) string {
+	slices.SortFunc(reqs, func(a, b labels.Requirement) int {
+		return cmp.Or(cmp.Compare(a.Key(), b.Key()), cmp.Compare(a.String(), b.String()))
+	})
+	texts := make([]string, len(reqs))
+	for i := range reqs {
+		texts[i] = reqs[i].String()
+	}
+	return strings.Join(slices.Compact(texts), ",")
 }
 
 // Matches says whether an object with these labels is meant.
@@ -80,6 +95,14 @@ func (s Selector) Matches(l map[string]string) bool {
 
 // String gives the canonical text, empty for a selector of everything.
 func (s Selector) String() string { return s.text }
+
+// id is the text, except of the zero value, which must not be taken for a selector of everything.
+func (s Selector) id() string {
+	if s.sel == nil {
+		return "!" // never a requirement's text
+	}
+	return s.text
+}
 
 // IsEverything says whether every object matches, labelled or not.
 func (s Selector) IsEverything() bool { return s.sel != nil && s.sel.Empty() }

@@ -2,6 +2,7 @@ package selector
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"testing"
@@ -32,6 +33,35 @@ func TestSameMeaningSameText(t *testing.T) {
 	}
 }
 
+// TestSameSelectorSameText reads one selector again and again, with so many requirements of one key that they are
+// not kept in order on the way.
+func TestSameSelectorSameText(t *testing.T) {
+	ls := &metav1.LabelSelector{MatchLabels: map[string]string{}}
+	for i := range 10 {
+		key := fmt.Sprint("k", i)
+		ls.MatchLabels[key] = "v"
+		for _, op := range []metav1.LabelSelectorOperator{metav1.LabelSelectorOpExists, metav1.LabelSelectorOpNotIn} {
+			r := metav1.LabelSelectorRequirement{Key: key, Operator: op}
+			if op == metav1.LabelSelectorOpNotIn {
+				r.Values = []string{"w"}
+			}
+			ls.MatchExpressions = append(ls.MatchExpressions, r)
+		}
+	}
+	texts := map[string]bool{}
+	for range 50 {
+		s, err := Parse(ls)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts[s.String()] = true
+		slices.Reverse(ls.MatchExpressions)
+	}
+	if len(texts) != 1 {
+		t.Errorf("one selector has %d texts: %v", len(texts), slices.Collect(maps.Keys(texts)))
+	}
+}
+
 // TestZeroSelectorMatchesNothing keeps a forgotten error from opening anything.
 func TestZeroSelectorMatchesNothing(t *testing.T) {
 	if (Selector{}).Matches(nil) || (Selector{}).Matches(map[string]string{"a": "1"}) || (Selector{}).IsEverything() {
@@ -39,6 +69,12 @@ func TestZeroSelectorMatchesNothing(t *testing.T) {
 	}
 	if s, err := Parse(nil); err != nil || !s.Matches(nil) || !s.IsEverything() {
 		t.Error("a missing selector must match everything")
+	}
+	all := Query{Namespaces: Everything(), Pods: Everything()}
+	for _, none := range []Query{{}, {Namespaces: Everything()}, {Pods: Everything()}} {
+		if none.ID() == all.ID() {
+			t.Errorf("%+v has the ID of a query for all pods", none)
+		}
 	}
 }
 
