@@ -3,10 +3,13 @@ package compiler
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 )
@@ -136,5 +139,31 @@ func TestNamedPortFollowsNode(t *testing.T) {
 				t.Errorf("on node %q: %v has the members %v, want %d", step.node, id, s.Members, step.members)
 			}
 		}
+	}
+}
+
+// TestLargePolicy reads as many ports and peers as one object has room for. It takes a fraction of a second, and
+// far longer if each is compared with each.
+func TestLargePolicy(t *testing.T) {
+	np := policyFrom(t, "  ingress: [{ports: [{port: 80}], from: [{podSelector: {}}]}]")
+	r := &np.Spec.Ingress[0]
+	for i := range int32(60_000) {
+		for range 2 {
+			port, end := intstr.FromInt32(i+1), i/2+30_000
+			r.Ports = append(r.Ports, networkingv1.NetworkPolicyPort{Port: &port, EndPort: &end}, networkingv1.NetworkPolicyPort{Port: &port})
+		}
+	}
+	for i := range 20_000 {
+		for range 2 {
+			r.From = append(r.From, networkingv1.NetworkPolicyPeer{PodSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"a": fmt.Sprint(i)}}})
+		}
+	}
+	start := time.Now()
+	rule := parsePolicy(np).rules.Ingress[0]
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("reading one policy takes %v", took)
+	}
+	if len(rule.Peers.Sets) != 20_001 || len(rule.Ports.List) != 119_997 {
+		t.Errorf("%d peers, %d ports; want 20001, 119997", len(rule.Peers.Sets), len(rule.Ports.List))
 	}
 }

@@ -3,6 +3,7 @@ package compiler
 import (
 	"fmt"
 	"reflect"
+	"slices"
 
 	networkingv1 "k8s.io/api/networking/v1"
 
@@ -115,6 +116,7 @@ func (ps *parser) rule(d program.Direction, i int, peers []networkingv1.NetworkP
 	if matchesNothing(&r) {
 		return
 	}
+	r.Peers.Sets, r.Ports.List = eachOnce(r.Peers.Sets), eachOnce(r.Ports.List)
 	for _, ref := range refs {
 		if _, dup := ps.seen[ref.id]; !dup {
 			ps.seen[ref.id] = struct{}{}
@@ -126,6 +128,17 @@ func (ps *parser) rule(d program.Direction, i int, peers []networkingv1.NetworkP
 	} else {
 		ps.out.rules.Egress = append(ps.out.rules.Egress, r)
 	}
+}
+
+// eachOnce leaves out what the list has before. One object has room for 100,000 ports, too many to compare each
+// with each.
+func eachOnce[T comparable](list []T) []T {
+	seen := make(map[T]struct{}, len(list))
+	return slices.DeleteFunc(list, func(v T) bool {
+		_, dup := seen[v]
+		seen[v] = struct{}{}
+		return dup
+	})
 }
 
 // matchesNothing is true of a rule all of whose peers or all of whose ports were not understood.

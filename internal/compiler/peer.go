@@ -3,7 +3,6 @@ package compiler
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -27,9 +26,7 @@ func (ps *parser) peer(field string, p *networkingv1.NetworkPolicyPeer, out *pro
 	case selects:
 		if q, ok := ps.query(field, p); ok {
 			ref := podSetRef(q)
-			if !slices.Contains(out.Sets, ref.id) {
-				out.Sets = append(out.Sets, ref.id)
-			}
+			out.Sets = append(out.Sets, ref.id)
 			return []setRef{ref}
 		}
 	default:

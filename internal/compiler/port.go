@@ -1,8 +1,6 @@
 package compiler
 
 import (
-	"slices"
-
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -30,7 +28,7 @@ func (ps *parser) port(field string, d program.Direction, p *networkingv1.Networ
 		ps.diagnose(field+".endPort", "endPort without port; the entry matches nothing")
 	case p.Port == nil:
 		// "If this field is not provided, this matches all port names and numbers."
-		addPort(out, program.Port{Protocol: proto, First: 0, Last: maxPort})
+		out.List = append(out.List, program.Port{Protocol: proto, First: 0, Last: maxPort})
 	case p.Port.Type == intstr.String:
 		return ps.namedPort(field, d, proto, p, out)
 	case p.Port.Type == intstr.Int:
@@ -57,7 +55,7 @@ func (ps *parser) numericPort(field string, proto uint8, p *networkingv1.Network
 		ps.diagnose(field+".endPort", "%d is not a port number from %d to 65535; the entry matches nothing", last, first)
 		return
 	}
-	addPort(out, program.Port{Protocol: proto, First: uint16(first), Last: uint16(last)})
+	out.List = append(out.List, program.Port{Protocol: proto, First: uint16(first), Last: uint16(last)})
 }
 
 // namedPort: the name is looked up on the destination pod, with the same protocol. "This field [endPort]
@@ -72,12 +70,6 @@ func (ps *parser) namedPort(field string, d program.Direction, proto uint8, p *n
 		return nil
 	}
 	ref := namedSetRef(namedPort{proto, p.Port.StrVal}, d)
-	addPort(out, program.Port{Protocol: proto, Named: ref.id})
+	out.List = append(out.List, program.Port{Protocol: proto, Named: ref.id})
 	return []setRef{ref}
-}
-
-func addPort(out *program.Ports, p program.Port) {
-	if !slices.Contains(out.List, p) {
-		out.List = append(out.List, p)
-	}
 }
