@@ -30,6 +30,9 @@ func Execute(ctx context.Context, dirs lab.Dirs, o Options, p *progress.Printer)
 	if x.release, err = x.suite.build(ctx, dirs, p); err != nil {
 		return fmt.Errorf("build the suite %s: %w", o.Suite, err)
 	}
+	if err := buildAgents(ctx, dirs, o.Backend); err != nil {
+		return fmt.Errorf("build the agent: %w", err)
+	}
 	_, loadErr := lab.Load(dirs.State)
 	c, err := lab.Up(ctx, dirs, o.Lab, p)
 	if err != nil {
@@ -48,7 +51,7 @@ func Execute(ctx context.Context, dirs lab.Dirs, o Options, p *progress.Printer)
 }
 
 func find(o Options) suite {
-	for _, s := range suites(o.Include) {
+	for _, s := range suites(o) {
 		if s.name() == o.Suite {
 			return s
 		}
@@ -63,7 +66,7 @@ type execution struct {
 	release  string
 	dirs     lab.Dirs
 	cluster  *lab.Cluster
-	agents   *agents
+	agents   agents
 	progress *progress.Printer
 	// base is the path of the report without its ending.
 	base string
@@ -79,7 +82,7 @@ func (x *execution) execute(ctx context.Context, used bool) error {
 		return fmt.Errorf("images of the suite %s: %w", x.suite.name(), err)
 	}
 	p.Step("starting the agent on %d nodes", len(x.cluster.Nodes))
-	if x.agents, err = startAgents(ctx, x.cluster, x.dirs); err != nil {
+	if x.agents, err = startAgents(ctx, x.cluster, x.dirs, x.options.Backend); err != nil {
 		return err
 	}
 	report := x.report(ctx)
@@ -125,7 +128,7 @@ func (x *execution) run(ctx context.Context, number int, used bool) Run {
 	trouble = append(trouble, x.agents.check(ctx)...)
 	run := newRun(cluster, began, took, cases, trouble)
 	if !run.OK() {
-		if err := x.agents.keepEvidence(ctx, prefix+"_evidence"); err != nil {
+		if err := keepEvidence(ctx, x.cluster, x.agents, prefix+"_evidence"); err != nil {
 			run.Trouble = append(run.Trouble, "evidence: "+err.Error())
 		}
 	}
@@ -136,8 +139,8 @@ func (x *execution) report(ctx context.Context) Report {
 	o := x.options
 	return Report{
 		Suite: o.Suite, Release: x.release, LeftOut: x.suite.leftOut(), Agent: revision(ctx, x.dirs.Repo),
-		Backend: o.Backend, IPFamily: o.IPFamily, ProxyMode: o.Lab.ProxyMode, FlannelBackend: o.Lab.FlannelBackend,
-		Nodes: o.Lab.Nodes,
+		Backend: o.Backend, IPFamily: o.Lab.IPFamily, ProxyMode: o.Lab.ProxyMode, FlannelBackend: o.Lab.FlannelBackend,
+		Nodes: o.Lab.Nodes, Parallel: x.suite.parallel(),
 	}
 }
 

@@ -32,6 +32,8 @@ type cyclonus struct {
 
 func (c *cyclonus) name() string { return cyclonusName }
 
+func (c *cyclonus) parallel() int { return 1 }
+
 func (c *cyclonus) leftOut() string {
 	out := "cases of SCTP: they need the kernel's SCTP sockets"
 	if len(c.include) > 0 {

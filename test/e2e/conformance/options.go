@@ -11,16 +11,22 @@ import (
 // DefaultStateDir is where the cluster of the suites keeps its files: it is not the one of the demo.
 const DefaultStateDir = "/var/lib/netpol-agent-conformance"
 
+// What the agent can render to.
+const (
+	backendNFTables = "nftables"
+	backendIPTables = "iptables"
+)
+
 // Options says what to run on what.
 type Options struct {
 	// Suite is the name of one of Suites.
 	Suite string
 	// Include are tags of Cyclonus: with any, only cases that have one of them are run.
 	Include []string
-	// Backend is what the agent renders to: nftables.
+	// Procs is how many specs of the upstream suite run at a time.
+	Procs int
+	// Backend is what the agent renders to, one of Backends.
 	Backend string
-	// IPFamily is the cluster's: ipv4.
-	IPFamily string
 	// Runs is how often the suite runs on one cluster. From the second time on the cluster is a used one.
 	Runs int
 	// Lab is the cluster to start.
@@ -33,23 +39,20 @@ type Options struct {
 
 // DefaultOptions are the upstream suite on the lab's default cluster, once.
 func DefaultOptions() Options {
-	return Options{Suite: upstreamName, Backend: "nftables", IPFamily: "ipv4", Runs: 1, Lab: lab.DefaultOptions()}
+	return Options{Suite: upstreamName, Procs: 6, Backend: backendNFTables, Runs: 1, Lab: lab.DefaultOptions()}
 }
 
 // Suites are the names of the suites.
 func Suites() []string {
 	var names []string
-	for _, s := range suites(nil) {
+	for _, s := range suites(Options{}) {
 		names = append(names, s.name())
 	}
 	return names
 }
 
 // Backends are what the agent can render to.
-func Backends() []string { return []string{"nftables"} }
-
-// IPFamilies are those that the lab's cluster can have.
-func IPFamilies() []string { return []string{"ipv4"} }
+func Backends() []string { return []string{backendNFTables, backendIPTables} }
 
 // Validate names the first option that cannot be.
 func (o Options) Validate() error {
@@ -59,7 +62,7 @@ func (o Options) Validate() error {
 	}{
 		{"suite", o.Suite, Suites()},
 		{"backend", o.Backend, Backends()},
-		{"IP family", o.IPFamily, IPFamilies()},
+		{"IP family", o.Lab.IPFamily, lab.IPFamilies()},
 	} {
 		if !slices.Contains(c.known, c.value) {
 			return fmt.Errorf("%s %q: want %s", c.what, c.value, strings.Join(c.known, " or "))
@@ -67,6 +70,9 @@ func (o Options) Validate() error {
 	}
 	if len(o.Include) > 0 && o.Suite != cyclonusName {
 		return fmt.Errorf("the suite %s runs as a whole: only %s can be told what to include", o.Suite, cyclonusName)
+	}
+	if o.Procs < 1 {
+		return fmt.Errorf("procs: want 1 or more, got %d", o.Procs)
 	}
 	if o.Runs < 1 {
 		return fmt.Errorf("runs: want 1 or more, got %d", o.Runs)
@@ -77,5 +83,9 @@ func (o Options) Validate() error {
 // name is what the reports' files are named after: one for each combination.
 func (o Options) name() string {
 	suite := strings.Join(append([]string{o.Suite}, o.Include...), "-")
-	return strings.Join([]string{suite, o.Backend, o.IPFamily, "proxy-" + o.Lab.ProxyMode, o.Lab.FlannelBackend}, "_")
+	return suite + "_" + o.combination()
+}
+
+func (o Options) combination() string {
+	return strings.Join([]string{o.Backend, o.Lab.IPFamily, "proxy-" + o.Lab.ProxyMode, o.Lab.FlannelBackend}, "_")
 }

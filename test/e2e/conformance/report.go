@@ -22,7 +22,9 @@ type Report struct {
 	ProxyMode      string `json:"proxyMode"`
 	FlannelBackend string `json:"flannelBackend"`
 	Nodes          int    `json:"nodes"`
-	Runs           []Run  `json:"runs"`
+	// Parallel is how many cases ran at a time.
+	Parallel int   `json:"parallel"`
+	Runs     []Run `json:"runs"`
 }
 
 // Run is one run of the suite.
@@ -99,8 +101,8 @@ func (r Report) Markdown() string {
 		result = "FAILED"
 	}
 	fmt.Fprintf(&b, "# Conformance: %s, %s\n\n", r.Suite, result)
-	fmt.Fprintf(&b, "| suite | release | agent | backend | IP family | kube-proxy | Flannel | nodes |\n|---|---|---|---|---|---|---|---|\n")
-	fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %d |\n\n", r.Suite, r.Release, r.Agent, r.Backend, r.IPFamily, r.ProxyMode, r.FlannelBackend, r.Nodes)
+	fmt.Fprintf(&b, "| suite | release | agent | backend | IP family | kube-proxy | Flannel | nodes | at a time |\n|---|---|---|---|---|---|---|---|---|\n")
+	fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %d | %d |\n\n", r.Suite, r.Release, r.Agent, r.Backend, r.IPFamily, r.ProxyMode, r.FlannelBackend, r.Nodes, r.Parallel)
 	if r.LeftOut != "" {
 		fmt.Fprintf(&b, "Not run: %s.\n\n", r.LeftOut)
 	}

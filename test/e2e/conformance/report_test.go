@@ -43,7 +43,7 @@ func TestRunIsGoodOnlyIfAllIs(t *testing.T) {
 func TestReportIsKept(t *testing.T) {
 	r := Report{
 		Suite: "upstream", Release: "v1", Agent: "abc", Backend: "nftables", IPFamily: "ipv4", ProxyMode: "iptables",
-		FlannelBackend: "vxlan", Nodes: 2, LeftOut: "SCTP",
+		FlannelBackend: "vxlan", Nodes: 2, Parallel: 6, LeftOut: "SCTP",
 		Runs: []Run{
 			newRun("fresh", time.Unix(0, 0), 90*time.Second, good, nil),
 			newRun("used", time.Unix(100, 0), 80*time.Second, bad, []string{"node1: the agent ended with status 2"}),
@@ -70,7 +70,7 @@ func TestReportIsKept(t *testing.T) {
 	}
 	for _, want := range []string{
 		"# Conformance: upstream, FAILED",
-		"| upstream | v1 | abc | nftables | ipv4 | iptables | vxlan | 2 |",
+		"| upstream | v1 | abc | nftables | ipv4 | iptables | vxlan | 2 | 6 |",
 		"| 1 | fresh | 1970-01-01 00:00:00 | 2 | 0 | 0 | 90 |",
 		"- node1: the agent ended with status 2",
 		"- b: 3 wrong results",
@@ -86,7 +86,8 @@ func TestOptionsAreNamedWhenWrong(t *testing.T) {
 	for want, change := range map[string]func(*Options){
 		"suite":        func(o *Options) { o.Suite = "x" },
 		"backend":      func(o *Options) { o.Backend = "ipvs" },
-		"IP family":    func(o *Options) { o.IPFamily = "ipv5" },
+		"IP family":    func(o *Options) { o.Lab.IPFamily = "ipv5" },
+		"procs":        func(o *Options) { o.Procs = 0 },
 		"runs":         func(o *Options) { o.Runs = 0 },
 		"kube-proxy":   func(o *Options) { o.Lab.ProxyMode = "ipvs" },
 		"back end of ": func(o *Options) { o.Lab.FlannelBackend = "udp" },

@@ -29,6 +29,8 @@ type suite interface {
 	// run runs its cases, and tells progress about each. An error says that the suite did not come to its end;
 	// failing cases are none.
 	run(ctx context.Context, env environment) ([]Case, error)
+	// parallel is how many cases run at a time.
+	parallel() int
 	// leftOut says which of its cases are not run, and why.
 	leftOut() string
 }
@@ -41,8 +43,8 @@ type environment struct {
 	log, junit string
 }
 
-func suites(include []string) []suite {
-	return []suite{&upstream{}, &cyclonus{include: include}}
+func suites(o Options) []suite {
+	return []suite{&upstream{procs: o.Procs}, &cyclonus{include: o.Include}}
 }
 
 // command prepares a program of a suite, which sees this machine's files and the cluster's network. An interrupted
@@ -52,7 +54,9 @@ func (e environment) command(ctx context.Context, argv ...string) (*lab.Command,
 	if err != nil {
 		return nil, err
 	}
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
+	// A program that has others run its cases shares a process group with them, and no other process.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
 	cmd.WaitDelay = stopGrace
 	return cmd, nil
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab"
@@ -18,18 +20,26 @@ const (
 	upstreamName = "upstream"
 	// upstreamAgnhost is the image that the pods of the suite's release run.
 	upstreamAgnhost = "registry.k8s.io/e2e-test-images/agnhost:2.63.0"
+	// netpolSpecs are the specs of NetworkPolicy. Those that sctpSpecs finds among them open SCTP sockets; two others
+	// that name SCTP probe with TCP only.
+	netpolSpecs = "Netpol"
+	sctpSpecs   = "Feature:SCTPConnectivity"
 )
 
 // upstream is the NetworkPolicy part of the end-to-end suite of the Kubernetes release.
 type upstream struct {
 	built lab.Built
+	// procs is the number of specs that run at a time, each in namespaces of its own.
+	procs int
 }
 
 func (u *upstream) name() string { return upstreamName }
 
 func (u *upstream) leftOut() string {
-	return "specs of SCTP: they need the kernel's SCTP sockets"
+	return "specs of " + sctpSpecs + ": they need the kernel's SCTP sockets"
 }
+
+func (u *upstream) parallel() int { return u.procs }
 
 func (u *upstream) build(ctx context.Context, dirs lab.Dirs, p *progress.Printer) (string, error) {
 	var err error
@@ -43,17 +53,21 @@ func (u *upstream) images(ctx context.Context) ([]image.Image, error) {
 }
 
 func (u *upstream) run(ctx context.Context, env environment) ([]Case, error) {
-	cmd, err := env.command(ctx, u.built.Bin["e2e.test"],
+	cmd, err := env.command(ctx, u.built.Bin["ginkgo"],
+		"--procs="+strconv.Itoa(u.procs),
+		"--focus="+netpolSpecs,
+		"--skip="+sctpSpecs,
+		"-v",
+		"--no-color",
+		"--timeout=2h",
+		"--output-dir="+filepath.Dir(env.junit),
+		"--junit-report="+filepath.Base(env.junit),
+		u.built.Bin["e2e.test"],
+		"--",
 		"--provider=skeleton",
 		"--kubeconfig="+env.cluster.Kubeconfig,
 		"--allowed-not-ready-nodes=-1",
 		"--minStartupPods=0",
-		"--ginkgo.focus=Netpol",
-		"--ginkgo.skip=SCTP",
-		"--ginkgo.v",
-		"--ginkgo.no-color",
-		"--ginkgo.timeout=2h",
-		"--ginkgo.junit-report="+env.junit,
 	)
 	if err != nil {
 		return nil, err
@@ -69,17 +83,22 @@ func (u *upstream) run(ctx context.Context, env environment) ([]Case, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("e2e.test (output: %s): %w", env.log, runErr), err)
 	}
-	// The suite lists all of its specs: those that were not asked for are no part of the result.
-	var asked []Case
-	for _, c := range cases {
-		if c.Outcome != Skipped || (strings.Contains(c.Name, "Netpol") && !strings.Contains(c.Name, "SCTP")) {
-			asked = append(asked, c)
-		}
-	}
+	asked := askedFor(cases)
 	if runErr != nil && count(asked, Failed) == 0 {
 		return asked, fmt.Errorf("e2e.test (output: %s): %w, and no case failed", env.log, runErr)
 	}
 	return asked, nil
+}
+
+// askedFor are the cases that ought to run, and others that failed. The results list all of the suite's specs.
+func askedFor(cases []Case) []Case {
+	var asked []Case
+	for _, c := range cases {
+		if c.Outcome != Skipped || (strings.Contains(c.Name, netpolSpecs) && !strings.Contains(c.Name, sctpSpecs)) {
+			asked = append(asked, c)
+		}
+	}
+	return asked
 }
 
 var (

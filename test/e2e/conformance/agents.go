@@ -1,0 +1,156 @@
+package conformance
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/netpol-agent/netpol-agent/test/e2e/deploy"
+	"github.com/netpol-agent/netpol-agent/test/e2e/lab"
+)
+
+const agentName = "netpol-agent"
+
+// agents are the agents of all nodes.
+type agents interface {
+	// check says what went wrong with them since their start: a suite may pass although they ended.
+	check(ctx context.Context) []string
+	// logs are what they wrote, by node.
+	logs(ctx context.Context) (map[string][]byte, error)
+}
+
+// buildAgents builds what startAgents needs, before there is a cluster.
+func buildAgents(ctx context.Context, dirs lab.Dirs, backend string) error {
+	if backend == backendIPTables {
+		return nil
+	}
+	return deploy.Build(ctx, dirs.Repo)
+}
+
+// startAgents starts an agent on every node, in place of a former run's, and waits until all of them enforce.
+func startAgents(ctx context.Context, c *lab.Cluster, dirs lab.Dirs, backend string) (agents, error) {
+	if backend == backendIPTables {
+		return startProcesses(ctx, c, dirs, backend)
+	}
+	return installChart(ctx, c, dirs)
+}
+
+// installed are the agents of the chart: what users install.
+type installed struct {
+	release *deploy.Release
+	// first are the agents as they were before the suite, by node.
+	first map[string]deploy.Agent
+}
+
+func installChart(ctx context.Context, c *lab.Cluster, dirs lab.Dirs) (*installed, error) {
+	r, err := deploy.New(c, dirs.Repo)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.Install(ctx); err != nil {
+		return nil, err
+	}
+	all, err := r.Agents(ctx)
+	if err != nil {
+		return nil, err
+	}
+	a := &installed{release: r, first: map[string]deploy.Agent{}}
+	for _, agent := range all {
+		a.first[agent.Node] = agent
+	}
+	return a, nil
+}
+
+func (a *installed) check(ctx context.Context) []string {
+	now, err := a.release.Agents(ctx)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	wrong := a.changes(now)
+	logs, err := a.logs(ctx)
+	if err != nil {
+		wrong = append(wrong, err.Error())
+	}
+	for node, log := range logs {
+		if errs := errorLines(log, a.first[node].Started); errs > 0 {
+			wrong = append(wrong, fmt.Sprintf("%s: the agent logged %d errors", node, errs))
+		}
+	}
+	return wrong
+}
+
+// changes says which of the agents are not those of the beginning any more.
+func (a *installed) changes(now []deploy.Agent) []string {
+	var wrong []string
+	left := map[string]bool{}
+	for node := range a.first {
+		left[node] = true
+	}
+	for _, agent := range now {
+		was, known := a.first[agent.Node]
+		delete(left, agent.Node)
+		switch {
+		case !known || agent.UID != was.UID:
+			wrong = append(wrong, fmt.Sprintf("%s: another agent than before the suite: %s", agent.Node, agent.Pod))
+		case agent.Restarts != was.Restarts || agent.Trouble != "":
+			wrong = append(wrong, fmt.Sprintf("%s: the agent was started %d times more: %s", agent.Node, agent.Restarts-was.Restarts, agent.Trouble))
+		}
+	}
+	for node := range left {
+		wrong = append(wrong, node+": the agent is gone")
+	}
+	return wrong
+}
+
+func (a *installed) logs(ctx context.Context) (map[string][]byte, error) {
+	logs := map[string][]byte{}
+	var errs error
+	for node, agent := range a.first {
+		log, err := a.release.Log(ctx, agent.Pod, false)
+		errs = errors.Join(errs, err)
+		logs[node] = log
+	}
+	return logs, errs
+}
+
+// errorLines counts the errors in an agent's log since a time.
+func errorLines(log []byte, since time.Time) int {
+	count := 0
+	for line := range bytes.Lines(log) {
+		var entry struct {
+			Time  time.Time `json:"time"`
+			Level string    `json:"level"`
+		}
+		if json.Unmarshal(line, &entry) == nil && entry.Level == "ERROR" && !entry.Time.Before(since) {
+			count++
+		}
+	}
+	return count
+}
+
+// keepEvidence copies what the agents said and what the kernel has into a folder.
+func keepEvidence(ctx context.Context, c *lab.Cluster, a agents, dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	logs, errs := a.logs(ctx)
+	for node, log := range logs {
+		errs = errors.Join(errs, os.WriteFile(filepath.Join(dir, node+".log"), log, 0o644))
+	}
+	for _, n := range c.Nodes {
+		for ending, show := range map[string][]string{
+			"nft": {"nft", "list", "ruleset"}, "iptables": {"iptables-save"}, "ip6tables": {"ip6tables-save"}, "ipset": {"ipset", "save"},
+		} {
+			// The programs of the other backend need not be there.
+			if rules, err := c.NodeExec(ctx, n.Name, show...); err == nil {
+				errs = errors.Join(errs, os.WriteFile(filepath.Join(dir, n.Name+"."+ending), rules, 0o644))
+			}
+		}
+	}
+	return errs
+}
