@@ -53,6 +53,10 @@ cluster: ## a control plane and two nodes with Flannel, the agent installed by i
 cluster-down: ## end the cluster and leave nothing behind (root)
 	$(GO) run ./test/e2e/cmd/lab down
 
+.PHONY: lab-matrix
+lab-matrix: ## start and check a cluster of every IP family, kube-proxy mode and Flannel back end (root)
+	$(GO) run ./test/e2e/cmd/lab matrix
+
 ##@ Check
 
 .PHONY: test

@@ -168,6 +168,7 @@ func (s *starter) configure(context.Context) error {
 	opts := s.state.Options
 	s.cluster = manifest.Cluster{
 		StateDir:       s.dirs.State,
+		Interface:      machine.Interface,
 		PodCIDRs:       opts.PodCIDRs(),
 		ServiceCIDRs:   opts.ServiceCIDRs(),
 		ProxyMode:      opts.ProxyMode,

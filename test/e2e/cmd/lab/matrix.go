@@ -90,9 +90,11 @@ type result struct {
 }
 
 // try starts, checks and ends a cluster.
-func try(ctx context.Context, dirs lab.Dirs, o lab.Options, out io.Writer) result {
+func try(ctx context.Context, dirs lab.Dirs, o lab.Options, out io.Writer) (r result) {
 	dirs.State += "-" + combination(o)
-	p, begin, r := progress.New(out), time.Now(), result{opts: o}
+	r.opts = o
+	p, begin := progress.New(out), time.Now()
+	defer func() { r.total = time.Since(begin) }()
 	c, err := lab.Up(ctx, dirs, o, p)
 	r.start = time.Since(begin)
 	if err != nil {
@@ -104,7 +106,7 @@ func try(ctx context.Context, dirs lab.Dirs, o lab.Options, out io.Writer) resul
 	if err := lab.Down(context.WithoutCancel(ctx), dirs, p); err != nil {
 		r.err = errors.Join(r.err, fmt.Errorf("the cluster's end: %w", err))
 	}
-	if r.total = time.Since(begin); r.err == nil {
+	if r.err == nil {
 		r.err = os.RemoveAll(dirs.State)
 	}
 	return r

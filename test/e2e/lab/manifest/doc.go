@@ -39,6 +39,8 @@ type Cluster struct {
 	StateDir string
 	// ControlPlane is the address at which the API server is reached, of the cluster's first family.
 	ControlPlane netip.Addr
+	// Interface is the nodes' interface on the lab's network.
+	Interface string
 	// PodCIDRs and ServiceCIDRs are the ranges of pods and services, one of each IP family that the cluster has.
 	// The first is of the family that a service has if it asks for none.
 	PodCIDRs, ServiceCIDRs []netip.Prefix

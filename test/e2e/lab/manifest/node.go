@@ -51,24 +51,21 @@ func (c Cluster) Proxy(n Node) Process {
 
 // Flannel connects the nodes' pods.
 func (c Cluster) Flannel(n Node) Process {
-	p := Process{
+	return Process{
 		Name: "flanneld",
 		Argv: []string{
 			c.Bin["flanneld"],
 			"--kube-subnet-mgr",
 			"--kubeconfig-file=" + c.Kubeconfig(),
-			"--iface=" + n.Addresses[0].String(),
+			// By its name it is found for every family; the addresses are the node's own, no link-local one. Given an
+			// IPv6 address alone, host-gw takes it for one behind a translation of addresses.
+			"--iface=" + c.Interface,
 			"--net-config-path=" + c.etc(n.Name, "net-conf.json"),
 			"--subnet-file=" + SubnetFile,
 			"--ip-masq",
 		},
 		Env: []string{"NODE_NAME=" + n.Name},
 	}
-	// Of a second family it would take the interface's first address, which may be a link-local one.
-	for _, second := range n.Addresses[1:] {
-		p.Argv = append(p.Argv, "--public-ipv6="+second.String())
-	}
-	return p
 }
 
 // flannelConfig is the file that tells Flannel what to do, the same on every node.
