@@ -44,7 +44,7 @@ func TestStatesHaveEveryFeature(t *testing.T) {
 // wanted lists the features that must occur, those of the tables included.
 func wanted() []string {
 	all := []string{
-		"hostNetwork pod", "terminating pod", "pod without address", "pod on no node", "dual-stack pod", "IPv6-only pod", "shared address", "shared across nodes", "junk address", "IPv4-mapped address",
+		"hostNetwork pod", "terminating pod", "pod without address", "pod on no node", "dual-stack pod", "IPv6-only pod", "shared address", "shared across nodes", "junk address", "IPv4-mapped address", "address with a zone", "two IPv4 addresses",
 		"pod in unknown namespace", "policy in unknown namespace", "node without known addresses", "one node", "three nodes",
 		"sidecar", "plain init container", "one name, two numbers", "one name, two protocols", "two pods, one name, two numbers", "SCTP container port", "undefaulted container port", "bad container port",
 		"two policies on one pod", "policy without selector", "bad policy selector",
@@ -123,11 +123,13 @@ func podFeatures(s oracle.State, when func(bool, string)) {
 		when(p.Spec.NodeName != "" && s.NodeAddrs[p.Spec.NodeName] == nil, "node without known addresses")
 		when(len(addrs) == 2, "dual-stack pod")
 		when(len(addrs) == 1 && addrs[0].Is6(), "IPv6-only pod")
+		when(len(addrs) == 2 && addrs[0].Is4() && addrs[1].Is4() && !p.Spec.HostNetwork, "two IPv4 addresses")
 		when(!known(s, p.Namespace), "pod in unknown namespace")
 		for _, ip := range p.Status.PodIPs {
 			a, err := netip.ParseAddr(ip.IP)
 			when(err != nil, "junk address")
 			when(a.Is4In6(), "IPv4-mapped address")
+			when(a.Zone() != "", "address with a zone")
 		}
 		selecting := 0
 		for _, policy := range s.Policies {

@@ -184,8 +184,9 @@ func addrsOf(pods []*corev1.Pod) []netip.Addr {
 func podAddrs(p *corev1.Pod) []netip.Addr {
 	var addrs []netip.Addr
 	for _, ip := range append([]corev1.PodIP{{IP: p.Status.PodIP}}, p.Status.PodIPs...) {
-		if addr, err := netip.ParseAddr(ip.IP); err == nil && !slices.Contains(addrs, addr.Unmap()) {
-			addrs = append(addrs, addr.Unmap())
+		addr, err := netip.ParseAddr(ip.IP)
+		if addr = addr.Unmap().WithZone(""); err == nil && !slices.Contains(addrs, addr) {
+			addrs = append(addrs, addr)
 		}
 	}
 	return addrs

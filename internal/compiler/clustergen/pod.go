@@ -66,13 +66,13 @@ func setAddrs(s source, p *corev1.Pod, slot int) {
 		other := s.intn(slots)
 		p.Status.PodIP = podAddr4(other)
 		p.Status.PodIPs = []corev1.PodIP{{IP: podAddr4(other)}, {IP: podAddr6(other)}}
-	case 12: // own IPv4, another pod's IPv6
-		p.Status.PodIPs = append(p.Status.PodIPs, corev1.PodIP{IP: podAddr6(s.intn(slots))})
+	case 12: // own IPv4, another pod's IPv6 or its second IPv4
+		p.Status.PodIPs = append(p.Status.PodIPs, corev1.PodIP{IP: pick(s, []func(int) string{podAddr6, podAddr4})(s.intn(slots))})
 	case 13: // none yet
 		p.Status.PodIP, p.Status.PodIPs = "", nil
-	case 14: // only one of the two fields, IPv4-mapped, beside what is no address
+	case 14: // only one of the two fields, IPv4-mapped and with a zone, beside what is no address
 		p.Status.PodIP = ""
-		p.Status.PodIPs = []corev1.PodIP{{IP: "pending"}, {IP: "::ffff:" + own4}, {IP: ""}}
+		p.Status.PodIPs = []corev1.PodIP{{IP: "pending"}, {IP: "::ffff:" + own4}, {IP: ""}, {IP: own6 + "%eth0"}}
 	case 15: // the two fields differ, and repeat
 		p.Status.PodIP, p.Status.PodIPs = own4, []corev1.PodIP{{IP: own6}, {IP: own6}}
 	}

@@ -1,6 +1,8 @@
 package clustergen
 
 import (
+	"strings"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -78,5 +80,8 @@ func badRequirement(s source) metav1.LabelSelectorRequirement {
 		{Key: "-bad-", Operator: metav1.LabelSelectorOpDoesNotExist},
 		{Key: "", Operator: metav1.LabelSelectorOpDoesNotExist},
 		{Key: "app", Operator: metav1.LabelSelectorOpNotIn, Values: []string{"not a value"}},
+		{Key: "app", Operator: metav1.LabelSelectorOpNotIn, Values: []string{strings.Repeat("a", 64)}},
+		{Key: strings.Repeat("k", 64), Operator: metav1.LabelSelectorOpDoesNotExist},
+		{Key: "\u00e4pp", Operator: metav1.LabelSelectorOpDoesNotExist},
 	})
 }

@@ -92,18 +92,21 @@ var oldCIDRs = map[string]string{
 	"::ffff:a00:2/128":      "10.0.0.2/32",
 	"::ffff:0.0.0.0/96":     "0.0.0.0/0",
 	"::ffff:010.0.0.12/124": "10.0.0.0/28",
+	"0.0.0.0/00":            "0.0.0.0/0",
+	"10.0.0.9/08":           "10.0.0.0/8",
 }
 
 // oldCIDRTexts are the keys of oldCIDRs in a fixed order.
 var oldCIDRTexts = []string{
 	"010.0.0.5/8", "10.0.0.7/29", "fd00::5/125", "::ffff:10.0.0.0/120", "010.000.000.003/32", "10.0.0.0/024", "::ffff:10.0.0.6/127", "::ffff:a00:2/128",
-	"::ffff:0.0.0.0/96", "::ffff:010.0.0.12/124",
+	"::ffff:0.0.0.0/96", "::ffff:010.0.0.12/124", "0.0.0.0/00", "10.0.0.9/08",
 }
 
 // badCIDRs are what nobody can understand.
 var badCIDRs = []string{
 	"", "10.0.0.0", "10.0.0.0/33", "300.0.0.0/8", "10.0.0/8", "10.0.0.0/-1", "10.0.0.0/+8", " 10.0.0.0/8", "10.0.0.0/8/8", "::ffff:0.0.0.0/95", "::ffff:10.0.0.0/0",
-	"fd00::/129", "fd00::%eth0/64", "fd00:::/64", "example.com/8", "0.0.0.0/", "0x0.0.0.0/0",
+	"fd00::/129", "fd00::%eth0/64", "fd00:::/64", "example.com/8", "0.0.0.0/", "0x0.0.0.0/0", "0.0.0.0/0x0",
+	"\uff11\uff10.0.0.0/8", "10.0.0.0/\u0668", "0.0.0.0\u200b/0",
 }
 
 // blockEdges gives the addresses on both sides of both ends of a block, as far as they exist, or nothing if the text
