@@ -22,6 +22,7 @@ const (
 	reasonNotUnderstood = "PartNotUnderstood"
 	reasonApplyFailed   = "ApplyFailed"
 	reasonBridge        = "BridgedTrafficUnjudged"
+	reasonOtherEngine   = "OtherPolicyEngine"
 )
 
 const (

@@ -30,6 +30,7 @@ type Metrics struct {
 	ResyncPeriod  prometheus.Gauge
 
 	BridgeOK     prometheus.Gauge
+	OtherEngine  *prometheus.GaugeVec
 	APIReachable prometheus.Gauge
 
 	CutFlows    prometheus.Counter
@@ -86,6 +87,8 @@ func (m *Metrics) state(b *builder) {
 	m.APIReachable = b.gauge("api_server_reachable", "boolean", "1 if the last requests to the API server succeeded; else 0.")
 	m.BridgeOK = b.gauge("bridge_netfilter_ok", "boolean",
 		"1 if bridged packets between pods of this node reach the rules, or no pod hangs on a bridge; else 0.")
+	m.OtherEngine = b.gauges("other_policy_engine", "boolean", "1 if another policy engine has rules or interfaces on this node, "+
+		"so that a packet must pass both; else 0.", Label{"engine", engineNames()})
 	m.Policies = b.gauges("policies", "policies", "NetworkPolicies of the cluster by what this node does with them: enforced on a "+
 		"pod here, partly_understood (what is not understood matches nothing), or not_selecting any pod here.",
 		Label{"state", []string{stateEnforced, statePartly, stateIdle}})

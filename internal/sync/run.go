@@ -24,6 +24,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/compiler"
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/conntrack"
+	"github.com/netpol-agent/netpol-agent/internal/neighbour"
 )
 
 // Config says how the agent runs.
@@ -109,6 +110,8 @@ type agent struct {
 	engine   *Engine
 	cutter   *conntrack.Cutter
 	bridge   *bridgeMonitor
+
+	neighbours *neighbourMonitor
 }
 
 // open takes what the machine must give: ports, the right to change its rules, a way to the API server. It
@@ -162,6 +165,11 @@ func (a *agent) assemble() {
 		addrs: newMailbox[[]netip.Addr](), result: a.bridgeResult(),
 	}
 	a.metrics.BridgeOK.Set(1)
+	a.neighbours = &neighbourMonitor{
+		look: neighbour.NewKernel().Read, every: orDefault(a.cfg.Resync, time.Minute), log: a.log,
+		present: func(e neighbour.Engine, v float64) { a.metrics.OtherEngine.WithLabelValues(string(e)).Set(v) },
+		event:   func(message string) { a.events.onNode(reasonOtherEngine, message) },
+	}
 	a.metrics.ResyncPeriod.Set(orDefault(a.cfg.Resync, time.Minute).Seconds())
 	a.engine = NewEngine(EngineConfig{
 		NewCompiler: func() Compiler { return compiler.New(compiler.Options{Node: a.cfg.Node}) },
@@ -288,6 +296,7 @@ func (a *agent) follow(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { addrs.run(ctx, listed); return nil })
 	g.Go(func() error { a.events.run(ctx); return nil })
+	g.Go(func() error { a.neighbours.run(ctx); return nil })
 	g.Go(func() error {
 		probe(ctx, a.ping, a.contacts.report)
 		return nil
