@@ -10,6 +10,7 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -36,6 +37,22 @@ type hold struct {
 	until time.Time
 	// checked says that no table is there that a run that was killed has left.
 	checked bool
+}
+
+// holdSubsystem is nf_tables among the subsystems of nfnetlink.
+const holdSubsystem = unix.NFNL_SUBSYS_NFTABLES
+
+// hasSubsystem gives nil if the kernel has nf_tables, or an error that says that it has not. Any other failure is
+// for the first use to meet.
+func hasSubsystem(conn *netlink.Conn, subsystem uint16) error {
+	_, err := conn.Execute(netlink.Message{
+		Header: netlink.Header{Type: netlink.HeaderType(subsystem<<8 | unix.NFT_MSG_GETGEN), Flags: netlink.Request},
+		Data:   make([]byte, headerLen),
+	})
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
+		return fmt.Errorf("the kernel has no nf_tables: %w", err)
+	}
+	return nil
 }
 
 // openHold connects to the nftables of a network namespace, 0 for the current one.

@@ -24,7 +24,9 @@ var errInterrupted = errors.New("the conntrack dump was interrupted")
 type Table struct {
 	mu   sync.Mutex
 	conn *netlink.Conn
-	hold *hold
+	// hold is nil on a kernel without nf_tables; cannotHold says why then.
+	hold       *hold
+	cannotHold error
 }
 
 // Option changes what Open does.
@@ -44,29 +46,41 @@ func Open(opts ...Option) (*Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open conntrack: %w", err)
 	}
-	held, err := openHold(cfg.NetNS)
-	if err != nil {
+	// A larger buffer means fewer turns; a dump waits for its reader, so nothing is lost without it.
+	_ = conn.SetReadBuffer(1 << 20)
+	t := &Table{conn: conn}
+	if t.cannotHold = hasSubsystem(conn, holdSubsystem); t.cannotHold != nil {
+		return t, nil
+	}
+	if t.hold, err = openHold(cfg.NetNS); err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
-	// A larger buffer means fewer turns; a dump waits for its reader, so nothing is lost without it.
-	_ = conn.SetReadBuffer(1 << 20)
-	return &Table{conn: conn, hold: held}, nil
+	return t, nil
 }
+
+// CanHold gives nil if Hold does what it says, or else why it does nothing: the kernel has no nf_tables.
+func (t *Table) CanHold() error { return t.cannotHold }
 
 // Close ends the connection, and with it what Hold holds.
 func (t *Table) Close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.hold == nil {
+		return t.conn.Close()
+	}
 	return errors.Join(t.hold.close(), t.conn.Close())
 }
 
 // Hold keeps UDP flows that are about to be deleted from coming back through replies that are under way. Other
 // protocols need no such thing: the caller's rules refuse TCP packets that open no connection, and an echo
-// reply opens none.
+// reply opens none. On a kernel without nf_tables it does nothing; see CanHold.
 func (t *Table) Hold(flows []Flow) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.hold == nil {
+		return nil
+	}
 	return t.hold.add(flows)
 }
 
@@ -74,6 +88,9 @@ func (t *Table) Hold(flows []Flow) error {
 func (t *Table) Release() (time.Duration, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.hold == nil {
+		return 0, nil
+	}
 	return t.hold.release()
 }
 

@@ -3,6 +3,7 @@ package kernel
 import (
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
@@ -10,10 +11,13 @@ import (
 
 // Detect says which variant the node's other components use, and why it thinks so: kubelet leaves a chain for
 // this purpose; without it, the variant in which others have more rules; without any, the one that the plain
-// name leads to. Our own rules do not count.
-func Detect() (Variant, string, error) {
+// name leads to. Our own rules do not count. The candidates are all variants if none is given.
+func Detect(candidates ...Variant) (Variant, string, error) {
+	if len(candidates) == 0 {
+		candidates = []Variant{NFT, Legacy}
+	}
 	rules := map[Variant]int{}
-	for _, v := range []Variant{NFT, Legacy} {
+	for _, v := range candidates {
 		for _, name := range []string{"iptables", "ip6tables"} {
 			// Without -t the legacy program looks at tables that exist and makes none. A variant that the kernel
 			// or the node does not have has no rules.
@@ -33,15 +37,19 @@ func Detect() (Variant, string, error) {
 	case rules[NFT] > rules[Legacy]:
 		return NFT, fmt.Sprintf("others have %d rules in iptables-nft and %d in iptables-legacy", rules[NFT], rules[Legacy]), nil
 	}
-	if v := plainVariant("iptables"); v != "" {
+	if v := plainVariant("iptables"); slices.Contains(candidates, v) {
 		return v, "others have no rules, and iptables is iptables-" + string(v), nil
 	}
-	for _, v := range []Variant{NFT, Legacy} {
+	for _, v := range candidates {
 		if _, err := exec.LookPath("iptables-" + string(v)); err == nil {
 			return v, "the only one there is", nil
 		}
 	}
-	_, err := lookPath("iptables")
+	name := "iptables"
+	if len(candidates) == 1 {
+		name = candidates[0].Name()
+	}
+	_, err := lookPath(name)
 	return "", "", err
 }
 
