@@ -22,6 +22,9 @@ func (e *Engine) apply() {
 	}
 	e.log.Debug("applied", "ops", stats.Ops, "elements", stats.Elements, "full", stats.Full,
 		"events", len(e.events), "took", time.Since(start))
+	if stats.Left != nil {
+		e.left(stats)
+	}
 	e.committed(start, Change{Delta: e.delta, All: stats.Full})
 }
 
@@ -54,7 +57,15 @@ func (e *Engine) fullSync() {
 	}
 	all := !e.written || why == reasonReplaced || stats.Full || (foreign && wrote(stats))
 	e.written, e.resync = true, ""
+	e.left(stats)
 	e.committed(start, Change{Delta: e.delta, All: all})
+}
+
+// left tells what could not be removed.
+func (e *Engine) left(stats render.Stats) {
+	if e.cfg.Hooks.Left != nil {
+		e.cfg.Hooks.Left(stats.Left)
+	}
 }
 
 // wrote says whether the kernel lacked anything.
@@ -62,7 +73,7 @@ func wrote(s render.Stats) bool { return s.Full || s.Ops+s.Elements > 0 }
 
 // onlyForeignChanges says whether any difference that a comparison finds now must be somebody else's doing.
 func (e *Engine) onlyForeignChanges() bool {
-	return e.written && e.retry.failures == 0 && e.delta.Empty() && e.resync != reasonReplaced
+	return e.written && e.retry.failures == 0 && e.delta.Empty() && e.resync != reasonReplaced && e.resync != reasonSwept
 }
 
 // schedule puts off the next comparison, in proportion to what this one has cost.
@@ -131,7 +142,8 @@ func (e *Engine) checkDrift() {
 const (
 	reasonStart        = "start"
 	reasonReplaced     = "compiler replaced"
-	reasonDrift        = "nftables changed by somebody else"
+	reasonSwept        = "rules of another backend are gone"
+	reasonDrift        = "rules changed by somebody else"
 	reasonDriftUnknown = "drift check failed"
 )
 

@@ -38,6 +38,9 @@ type Hooks struct {
 	Failed func(err error, failures int)
 	// Diagnosed comes when what is not understood has changed, with all of it.
 	Diagnosed func(reports []Report)
+	// Left comes after each full comparison, and whenever else something of ours could not be removed that decides
+	// over no packet any more; err is nil if there is no such thing.
+	Left func(err error)
 }
 
 // Change says what a successful transaction may have changed.

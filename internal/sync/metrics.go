@@ -33,6 +33,10 @@ type Metrics struct {
 	OtherEngine  *prometheus.GaugeVec
 	APIReachable prometheus.Gauge
 
+	Leftovers    prometheus.Gauge
+	LockWait     prometheus.Histogram
+	LockTimeouts prometheus.Counter
+
 	CutFlows    prometheus.Counter
 	CutDuration prometheus.Histogram
 	CutErrors   prometheus.Counter
@@ -89,6 +93,8 @@ func (m *Metrics) state(b *builder) {
 		"1 if bridged packets between pods of this node reach the rules, or no pod hangs on a bridge; else 0.")
 	m.OtherEngine = b.gauges("other_policy_engine", "boolean", "1 if another policy engine has rules or interfaces on this node, "+
 		"so that a packet must pass both; else 0.", Label{"engine", engineNames()})
+	m.Leftovers = b.gauge("backend_leftovers", "kinds", "Kinds of rules and sets that a backend no longer in use has left and that could "+
+		"not be removed yet; \"netpol-agent status\" says why. Such rules judge packets by what they knew last.")
 	m.Policies = b.gauges("policies", "policies", "NetworkPolicies of the cluster by what this node does with them: enforced on a "+
 		"pod here, partly_understood (what is not understood matches nothing), or not_selecting any pod here.",
 		Label{"state", []string{stateEnforced, statePartly, stateIdle}})
@@ -121,6 +127,11 @@ func (m *Metrics) work(b *builder, waiting func() int) {
 		"changed the kernel's rules and they were repaired.", Label{"result", []string{resyncClean, resyncRepaired}})
 	m.ObjectPanics = b.counter("object_panics_total", "objects", "Objects over which the compiler failed; any is a defect of the agent.")
 
+	m.LockWait = b.histogram("xtables_lock_wait_seconds", "Time that writes of the iptables-legacy backend waited for the lock "+
+		"that all such programs of the node share. Other backends need none.", fastBuckets)
+	m.LockTimeouts = b.counter("xtables_lock_timeouts_total", "writes", "Writes of the iptables-legacy backend that did not get the lock "+
+		"in time; each is repeated.")
+
 	m.CutFlows = b.counter("cut_flows_total", "connections", "Live connections that were cut because a change of policies forbids them.")
 	m.CutDuration = b.histogram("cut_duration_seconds", "Time to find and cut the connections that one change forbids.", fastBuckets)
 	m.CutErrors = b.counter("cut_errors_total", "passes", "Passes over the live connections that failed; each is repeated.")
@@ -145,6 +156,14 @@ func (m *Metrics) committed(start time.Time, events []time.Time) {
 	m.LastSync.Set(float64(now.UnixNano()) / 1e9)
 	for _, at := range events {
 		m.EventToKernel.Observe(now.Sub(at).Seconds())
+	}
+}
+
+// lockWaited notes how long a write waited for the xtables lock.
+func (m *Metrics) lockWaited(took time.Duration, failed bool) {
+	m.LockWait.Observe(took.Seconds())
+	if failed {
+		m.LockTimeouts.Inc()
 	}
 }
 

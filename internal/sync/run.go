@@ -35,10 +35,9 @@ type Config struct {
 	Node string
 	// REST says how to reach the API server.
 	REST *rest.Config
-	// OpenBackend opens the renderer. Errors say in one line what is missing; nothing is written by opening.
-	OpenBackend func() (Backend, error)
-	// BackendName and BackendReason say which renderer that is, and why this one.
-	BackendName, BackendReason string
+	// OpenBackend chooses and opens the renderer. Errors say in one line what is missing; nothing is written by
+	// opening.
+	OpenBackend func(BackendObserver) (*Opened, error)
 	// HealthAddr serves /healthz and /readyz, MetricsAddr /metrics; "" or "0" means not at all.
 	HealthAddr, MetricsAddr string
 	// StatusSocket answers `status`; "" means DefaultStatusSocket.
@@ -100,7 +99,8 @@ type agent struct {
 
 	healthPort, metricsPort net.Listener
 	statusPort              *net.UnixListener
-	backend                 Backend
+	backend                 *Opened
+	leftovers               *leftovers
 	table                   *conntrack.Table
 	client                  kubernetes.Interface
 	rest                    *rest.Config
@@ -126,11 +126,15 @@ func (a *agent) open(ctx context.Context) (err error) {
 	if a.statusPort, err = listenStatus(orDefault(a.cfg.StatusSocket, DefaultStatusSocket)); err != nil {
 		return err
 	}
-	if a.backend, err = a.cfg.OpenBackend(); err != nil {
-		return fmt.Errorf("%s: %w", orDefault(a.cfg.BackendName, "backend"), err)
+	if a.backend, err = a.cfg.OpenBackend(BackendObserver{LockWaited: a.metrics.lockWaited}); err != nil {
+		return err
 	}
 	if a.table, err = conntrack.Open(); err != nil {
 		return err
+	}
+	if err := a.table.CanHold(); err != nil {
+		a.log.Warn("replies of cut UDP connections cannot be held back: one that is under way at the moment of the cut may "+
+			"open the connection again in the other direction, if the policies allow that direction", "reason", err)
 	}
 	a.contacts = contacts{health: a.health, metrics: a.metrics, log: a.log}
 	a.rest = rest.CopyConfig(a.cfg.REST)
@@ -155,6 +159,9 @@ func (a *agent) close() {
 	if a.table != nil {
 		_ = a.table.Close()
 	}
+	if a.backend != nil && a.backend.Close != nil {
+		_ = a.backend.Close()
+	}
 }
 
 // assemble connects the parts.
@@ -171,15 +178,17 @@ func (a *agent) assemble() {
 		event:   func(message string) { a.events.onNode(reasonOtherEngine, message) },
 	}
 	a.metrics.ResyncPeriod.Set(orDefault(a.cfg.Resync, time.Minute).Seconds())
+	a.leftovers = newLeftovers(a.metrics, a.log)
 	a.engine = NewEngine(EngineConfig{
 		NewCompiler: func() Compiler { return compiler.New(compiler.Options{Node: a.cfg.Node}) },
-		Backend:     a.backend, Queue: a.queue, Health: a.health, Metrics: a.metrics, Log: a.log, Resync: a.cfg.Resync,
+		Backend:     a.backend.Backend, Queue: a.queue, Health: a.health, Metrics: a.metrics, Log: a.log, Resync: a.cfg.Resync,
 		Hooks: Hooks{
 			Committed: a.committed,
 			Failed: func(err error, _ int) {
 				a.events.onNode(reasonApplyFailed, fmt.Sprintf("changed policies are not enforced yet, the former ones are: %v", err))
 			},
 			Diagnosed: a.events.diagnosed,
+			Left:      func(err error) { a.leftovers.note(leftSets, err) },
 		},
 	})
 	a.cutter = conntrack.NewCutter(a.table, a.engine.Forbidden, conntrack.Observer{
@@ -195,6 +204,7 @@ func (a *agent) assemble() {
 
 // committed runs in the engine's goroutine.
 func (a *agent) committed(p *program.Program, c Change) {
+	a.leftovers.enforced()
 	a.cutter.Look(tightened(p, c))
 	if c.All || len(c.Delta.Locals) > 0 {
 		a.bridge.addrs.put(slices.Collect(maps.Keys(p.Locals)))
@@ -255,7 +265,7 @@ func (a *agent) run(ctx context.Context) error {
 	status := &statusServer{listener: a.statusPort, status: a.status, log: a.log}
 	servers.Go(func() error { status.run(serversCtx); return nil })
 
-	for _, loop := range []func(context.Context){a.engine.Run, a.cutter.Run, a.bridge.run} {
+	for _, loop := range []func(context.Context){a.engine.Run, a.cutter.Run, a.bridge.run, a.sweep} {
 		work.Go(func() error { loop(ctx); return nil })
 	}
 	work.Go(func() error { return a.follow(ctx) })
@@ -277,7 +287,7 @@ func ignoreEnd(err error) error {
 
 // follow brings the cluster's objects to the engine, from the start checks that need the API server onwards.
 func (a *agent) follow(ctx context.Context) error {
-	a.log.Info("starting", "version", a.cfg.Version, "node", a.cfg.Node, "backend", a.cfg.BackendName, "api_server", a.rest.Host)
+	a.log.Info("starting", "version", a.cfg.Version, "node", a.cfg.Node, "backend", a.backend.Name, "reason", a.backend.Reason, "api_server", a.rest.Host)
 	node, err := awaitNode(ctx, a.cfg.Node, a.getNode, a.contacts, a.log)
 	if err != nil {
 		return err
@@ -315,8 +325,9 @@ func (a *agent) follow(ctx context.Context) error {
 // status gives what the agent tells about itself.
 func (a *agent) status(ctx context.Context) (*Status, error) {
 	s := &Status{
-		Version: a.cfg.Version, Node: a.cfg.Node, Backend: a.cfg.BackendName, BackendReason: a.cfg.BackendReason,
+		Version: a.cfg.Version, Node: a.cfg.Node, Backend: a.backend.Name, BackendReason: a.backend.Reason,
 		Started: a.started, NotReady: a.health.NotReady(), LastSync: a.health.LastWrite(),
+		Leftovers: a.leftovers.list(),
 	}
 	s.Ready = len(s.NotReady) == 0
 	if err := a.engine.Do(ctx, func() { a.engine.snapshot(s) }); err != nil {

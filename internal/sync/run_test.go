@@ -29,8 +29,10 @@ var socketNumber atomic.Int32
 func testConfig(t *testing.T, api *rest.Config, b *fakeBackend) Config {
 	t.Helper()
 	return Config{
-		Version: "test", Node: testNode, REST: api, BackendName: "fake", BackendReason: "a test",
-		OpenBackend: func() (Backend, error) { return b, nil },
+		Version: "test", Node: testNode, REST: api,
+		OpenBackend: func(BackendObserver) (*Opened, error) {
+			return &Opened{Backend: b, Name: "fake", Reason: "a test"}, nil
+		},
 		HealthAddr:  freePort(t), MetricsAddr: freePort(t),
 		StatusSocket: fmt.Sprintf("@netpol-agent-test-%d-%d", os.Getpid(), socketNumber.Add(1)),
 		Log:          quiet(), silentFor: time.Second,
@@ -153,9 +155,9 @@ func TestRunWithAPortInUse(t *testing.T) {
 	} {
 		cfg := testConfig(t, newFakeAPI(t, testNode).config(), &fakeBackend{})
 		set(&cfg)
-		cfg.OpenBackend = func() (Backend, error) {
+		cfg.OpenBackend = func(BackendObserver) (*Opened, error) {
 			t.Error("the backend was opened")
-			return &fakeBackend{}, nil
+			return &Opened{Backend: &fakeBackend{}}, nil
 		}
 		oneLine(t, Run(t.Context(), cfg), "in use", l.Addr().String(), flag)
 	}
@@ -171,7 +173,7 @@ func TestRunTwiceOnOneNode(t *testing.T) {
 
 func TestRunWithoutTheRightToChangeRules(t *testing.T) {
 	cfg := testConfig(t, newFakeAPI(t, testNode).config(), &fakeBackend{})
-	cfg.OpenBackend = func() (Backend, error) { return nil, errors.New("needs CAP_NET_ADMIN") }
+	cfg.OpenBackend = func(BackendObserver) (*Opened, error) { return nil, errors.New("needs CAP_NET_ADMIN") }
 	oneLine(t, Run(t.Context(), cfg), "CAP_NET_ADMIN")
 }
 

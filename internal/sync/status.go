@@ -38,6 +38,8 @@ type Status struct {
 	Pending int `json:"pending"`
 	// Installed says what is in the kernel, by address family.
 	Installed map[string]render.Counts `json:"installed"`
+	// Leftovers says what other backends have left that could not be removed yet, and why.
+	Leftovers []string `json:"leftovers,omitempty"`
 	// Objects says how many objects of the cluster the agent knows, by resource.
 	Objects map[string]int `json:"objects"`
 

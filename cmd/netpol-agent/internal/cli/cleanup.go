@@ -9,8 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/netpol-agent/netpol-agent/internal/conntrack"
-	"github.com/netpol-agent/netpol-agent/internal/render/nft"
-	"github.com/netpol-agent/netpol-agent/internal/render/nft/kernel"
+	"github.com/netpol-agent/netpol-agent/internal/render/backend"
 	"github.com/netpol-agent/netpol-agent/internal/sync"
 )
 
@@ -20,8 +19,12 @@ func newCleanup() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cleanup",
 		Short: "Remove the agent's rules from this node, and nothing else",
-		Long: `cleanup removes the nftables tables that the agent keeps in this network namespace. From then on no policy is
-enforced here: every pod of the node is open. Tables of others are not touched. A second call finds nothing to do.
+		Long: `cleanup removes what the agent keeps in this network namespace, whichever backend wrote it: its nftables
+tables, and its chains in the filter tables of both variants of iptables with its ipsets. From then on no policy is
+enforced here: every pod of the node is open. What others have is not touched. A second call finds nothing to do.
+
+Where there is no iptables or ipset program, only the nftables tables are looked for. Chains and sets of the iptables
+backend need CAP_NET_RAW beside CAP_NET_ADMIN to be removed.
 
 While an agent runs here it would write its rules again, so cleanup then refuses, unless it is forced.`,
 		Example: `  # what would be removed
@@ -38,25 +41,20 @@ While an agent runs here it would write its rules again, so cleanup then refuses
 	return cmd
 }
 
-func runCleanup(cmd *cobra.Command, dryRun, force bool, socket string) (err error) {
+func runCleanup(cmd *cobra.Command, dryRun, force bool, socket string) error {
 	if !dryRun && !force && agentRuns(cmd.Context(), socket) {
 		return errors.New("an agent runs in this network namespace and would write its rules again: end it first, or use --force")
 	}
-	conn, err := kernel.Open()
-	if err != nil {
-		return err
-	}
-	defer conn.Close() //nolint:errcheck // whatever happens to the connection now, the answers have arrived
-	tables, err := nft.Cleanup(conn, dryRun, conntrack.HoldTable)
+	gone, err := backend.Cleanup(dryRun, conntrack.HoldTable)
 	done := "removed"
 	if dryRun {
 		done = "would remove"
 	}
-	for _, t := range tables {
-		fmt.Fprintf(cmd.OutOrStdout(), "%s table inet %s\n", done, t)
+	for _, what := range gone {
+		fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", done, what)
 	}
-	if len(tables) == 0 && err == nil {
-		fmt.Fprintln(cmd.OutOrStdout(), "nothing to remove: there is no table of the agent in this network namespace")
+	if len(gone) == 0 && err == nil {
+		fmt.Fprintln(cmd.OutOrStdout(), "nothing to remove: there are no rules of the agent in this network namespace")
 	}
 	return err
 }

@@ -71,7 +71,7 @@ func oneLine(err error) string {
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "netpol-agent",
-		Short: "Enforce Kubernetes NetworkPolicy on this node with nftables",
+		Short: "Enforce Kubernetes NetworkPolicy on this node with nftables or iptables",
 		Long: `netpol-agent enforces Kubernetes NetworkPolicy on one node, beside a network plugin that has no policy of its
 own. The same program shows what it would do: "render" and "explain" need neither root nor a cluster.
 

@@ -8,17 +8,20 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/netpol-agent/netpol-agent/internal/render/nft"
+	"github.com/netpol-agent/netpol-agent/internal/render/backend"
 )
 
 func newRender() *cobra.Command {
 	var files fileFlags
 	var node string
+	var name *choice
 	cmd := &cobra.Command{
 		Use:   "render -f FILE|DIR|- ... --node NAME",
-		Short: "Show the nftables rules that files of Kubernetes objects amount to on a node",
-		Long: `render reads Pods, Namespaces and NetworkPolicies and writes the nftables table that the agent would keep on
-the node: the same objects always give the same text, so it can be compared and reviewed. "nft -c -f" accepts it.
+		Short: "Show the rules that files of Kubernetes objects amount to on a node",
+		Long: `render reads Pods, Namespaces and NetworkPolicies and writes the rules that the agent would keep on the node:
+the same objects always give the same text, so it can be compared and reviewed. By default that is an nftables table,
+which "nft -c -f" accepts. With --backend=iptables it is, for each IP family, the sets in the language of "ipset restore"
+and the chains in that of "iptables-restore".
 
 Pods count as running on the node that spec.nodeName names, with the addresses in status.podIPs; the output of
 "kubectl get -o yaml" has both. Directories are read with all *.yaml, *.yml and *.json files below them.
@@ -35,15 +38,16 @@ well-formed but make no sense are told as "not understood"; they match nothing, 
   # what a change to a policy would change in the kernel
   diff <(netpol-agent render --node worker-1 -f old/) <(netpol-agent render --node worker-1 -f new/)`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return runRender(cmd, &files, node) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return runRender(cmd, &files, node, name.value) },
 	}
 	files.add(cmd, "file or directory with Kubernetes objects, - for standard input; may be repeated")
 	cmd.Flags().StringVar(&node, "node", "", "name of the node")
 	complete(cmd, "node")
+	name = choiceFlag(cmd, "backend", "", "whose rules to show", backend.NFTables, backend.IPTables)
 	return cmd
 }
 
-func runRender(cmd *cobra.Command, files *fileFlags, node string) error {
+func runRender(cmd *cobra.Command, files *fileFlags, node, name string) error {
 	switch {
 	case len(files.paths) == 0:
 		return usagef("nothing to read: give a file or directory with -f")
@@ -59,8 +63,7 @@ func runRender(cmd *cobra.Command, files *fileFlags, node string) error {
 	}
 	c := objs.compile(node)
 	objs.tellDiagnostics(cmd, c.Diagnostics())
-	text := nft.Render(c.Program()).Text(nft.New(nil, nft.Options{}).Table())
-	if _, err := io.WriteString(cmd.OutOrStdout(), text); err != nil {
+	if _, err := io.WriteString(cmd.OutOrStdout(), backend.Render(name, c.Program())); err != nil {
 		return err
 	}
 	return objs.incomplete()

@@ -12,8 +12,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"github.com/netpol-agent/netpol-agent/internal/render/nft"
-	"github.com/netpol-agent/netpol-agent/internal/render/nft/kernel"
+	"github.com/netpol-agent/netpol-agent/internal/render/backend"
 	"github.com/netpol-agent/netpol-agent/internal/sync"
 )
 
@@ -24,6 +23,7 @@ const nodeNameEnv = "NODE_NAME"
 type runFlags struct {
 	config              sync.Config
 	kubeconfig          string
+	backend, variant    *choice
 	logLevel, logFormat *choice
 }
 
@@ -32,8 +32,14 @@ func newRun() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run --node-name NAME",
 		Short: "Enforce the cluster's policies on this node until told to end",
-		Long: `run watches Pods, Namespaces and NetworkPolicies, and keeps nftables rules for the pods of this node.
+		Long: `run watches Pods, Namespaces and NetworkPolicies, and keeps netfilter rules for the pods of this node.
 Nothing is written before everything has been read once. It needs CAP_NET_ADMIN in the node's network namespace.
+
+The rules are written by one of two backends, nftables or iptables with ipset; both enforce the same. "auto" takes
+nftables where the kernel has it. The iptables backend also needs CAP_NET_RAW, the programs iptables and ipset, and in a
+container the node's /run/xtables.lock; --iptables-variant=auto takes the variant of the binary in which the node's other
+components have their rules. When the backend changes, the new one enforces before what the old one left is removed.
+"netpol-agent status" says which backend was chosen, and why.
 
 On SIGTERM it ends and leaves the rules in force, so that a restart opens nothing; "netpol-agent cleanup" removes
 them. If the API server cannot be reached, the last rules stay and the agent is not ready.
@@ -54,6 +60,8 @@ The cluster is the one that --kubeconfig names, or the one whose pod this is.`,
 	flags.StringVar(&f.config.HealthAddr, "health-bind-address", ":9476", "address of /healthz and /readyz; 0 for none")
 	flags.DurationVar(&f.config.Resync, "resync-period", time.Minute, "time between two full comparisons of the kernel with what it should have")
 	socketFlag(cmd, &f.config.StatusSocket)
+	f.backend = choiceFlag(cmd, "backend", "", "what writes the rules", backend.Auto, backend.NFTables, backend.IPTables)
+	f.variant = choiceFlag(cmd, "iptables-variant", "", "kind of the iptables binary, for that backend", backend.Auto, backend.Legacy, backend.NFT)
 	f.logLevel = choiceFlag(cmd, "log-level", "", "lowest level that is logged", "info", "debug", "warn", "error")
 	f.logFormat = choiceFlag(cmd, "log-format", "", "format of the log, on standard error", "json", outputText)
 	complete(cmd, "node-name")
@@ -75,15 +83,16 @@ func (f *runFlags) run(cmd *cobra.Command) error {
 	f.config.Version = version().Version
 	f.config.Log = newLogger(cmd.ErrOrStderr(), f.logLevel.value, f.logFormat.value)
 	sync.LogClients(f.config.Log)
-	f.config.BackendName = "nftables"
-	f.config.OpenBackend = func() (sync.Backend, error) {
-		conn, err := kernel.Open()
-		if err != nil {
-			return nil, err
-		}
-		return nft.New(conn, nft.Options{}), nil
-	}
+	f.config.OpenBackend = f.openBackend
 	return sync.Run(cmd.Context(), f.config)
+}
+
+func (f *runFlags) openBackend(o sync.BackendObserver) (*sync.Opened, error) {
+	c, err := backend.Open(backend.Config{Backend: f.backend.value, Variant: f.variant.value, LockWaited: o.LockWaited})
+	if err != nil {
+		return nil, err
+	}
+	return &sync.Opened{Backend: c, Name: c.Name, Reason: c.Reason, Sweep: c.Sweep, Close: c.Close}, nil
 }
 
 // agentConfig finds the agent's cluster: a file, or else the pod's service account. A home directory's

@@ -63,6 +63,9 @@ func writeStatus(out io.Writer, s *sync.Status, now time.Time) error {
 	row("Pending", fmt.Sprintf("%d changes", s.Pending))
 	row("Rules in", s.Table)
 	row("Backend", strings.TrimSpace(s.Backend+" "+inBrackets(s.BackendReason)))
+	for _, left := range s.Leftovers {
+		row("Left over", left)
+	}
 	row("Objects", counts(s.Objects))
 
 	row()

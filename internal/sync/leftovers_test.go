@@ -1,0 +1,53 @@
+package sync
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+// TestRunSweepsWhatOthersLeft lets the removal of another backend's rules fail at first: that is told and tried again,
+// and the agent is ready all the same. Nothing is removed before the first rules are written.
+func TestRunSweepsWhatOthersLeft(t *testing.T) {
+	b := &fakeBackend{}
+	b.set(func() { b.fail = func(n int) error { return map[bool]error{true: errKernel}[n < 2] } })
+	cfg := testConfig(t, newFakeAPI(t, testNode).config(), b)
+	var tries atomic.Int32
+	cfg.OpenBackend = func(BackendObserver) (*Opened, error) {
+		return &Opened{Backend: b, Name: "fake", Reason: "a test", Sweep: func() ([]string, error) {
+			if calls := b.seen(); len(calls) < 3 {
+				t.Errorf("swept after %d writes, of which none succeeded", len(calls))
+			}
+			if tries.Add(1) < 2 {
+				return nil, errors.New("the lock is held")
+			}
+			return []string{"4 chains"}, nil
+		}}, nil
+	}
+	r := start(t, cfg)
+	eventually(t, "the failure is told", func() bool {
+		s := r.status(t)
+		return s != nil && slices.ContainsFunc(s.Leftovers, func(l string) bool { return strings.Contains(l, "the lock is held") })
+	})
+	if !r.ready(t) {
+		t.Error("what is left over keeps the agent from being ready")
+	}
+	if _, body := get(t, r.cfg.MetricsAddr, "/metrics"); !strings.Contains(body, "\nnetpol_agent_backend_leftovers 1\n") {
+		t.Error("the metric does not tell what is left over")
+	}
+	writes := len(b.seen())
+	eventually(t, "tried again", func() bool { s := r.status(t); return s != nil && len(s.Leftovers) == 0 && tries.Load() == 2 })
+	eventually(t, "compared after the removal", func() bool { return len(b.seen()) > writes })
+}
+
+// status gives what the agent tells of itself; nil as long as it does not answer.
+func (r *running) status(t *testing.T) *Status {
+	t.Helper()
+	s, err := FetchStatus(t.Context(), r.cfg.StatusSocket)
+	if err != nil {
+		return nil
+	}
+	return s
+}
