@@ -3,11 +3,12 @@
 package install
 
 import (
-	"fmt"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/netpol-agent/netpol-agent/test/e2e/deploy"
 )
 
 // uninstallNames stops a node's kubelet, so that nothing can be cleaned there.
@@ -27,8 +28,8 @@ func uninstallNames(t *testing.T, c *cluster) {
 	// The Job itself must land on the node that lives.
 	c.kubectl(t, "", "cordon", "node2")
 	defer c.kubectl(t, "", "uncordon", "node2")
-	c.helm(t, append([]string{"upgrade", "netpol-agent"}, c.chart("--set", "cleanup.timeout=20s", "--set", "log.level=debug")...)...)
-	if out, err := c.tryHelm(t, "uninstall", "netpol-agent", "--timeout", "2m"); err == nil {
+	c.helm(t, "upgrade", deploy.Name, c.Chart(), "--reuse-values", "--set", "cleanup.timeout=20s")
+	if out, err := c.Helm(t.Context(), "uninstall", deploy.Name, "--timeout", "2m"); err == nil {
 		t.Fatalf("helm uninstall calls itself done: %s", out)
 	}
 	log := c.kubectl(t, "", "-n", namespace, "logs", "job/netpol-agent-cleanup")
@@ -45,17 +46,14 @@ func uninstallNames(t *testing.T, c *cluster) {
 
 // uninstalled repeats what failed, now that the node is back.
 func uninstalled(t *testing.T, c *cluster) {
-	foreign := []string{"nft", "add", "table", "inet", "netpol-agent-foreign"}
-	if _, err := c.NodeExec(t.Context(), "node1", foreign...); err != nil {
+	c.onNode(t, "node1", "nft", "add", "table", "inet", "netpol-agent-foreign")
+	if err := c.Uninstall(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c.helm(t, "uninstall", "netpol-agent", "--wait", "--timeout", "3m")
-	if got := c.tables(t, "node1"); got != "table inet netpol-agent-foreign" {
+	if got := c.tables(t, "node1"); got != "inet netpol-agent-foreign" {
 		t.Errorf("node1: tables %q, want the foreign one and no other", got)
 	}
-	if _, err := c.NodeExec(t.Context(), "node1", "nft", "delete", "table", "inet", "netpol-agent-foreign"); err != nil {
-		t.Error(err)
-	}
+	c.onNode(t, "node1", "nft", "delete", "table", "inet", "netpol-agent-foreign")
 	c.gone(t)
 	c.expect(t, true, true)
 }
@@ -87,13 +85,14 @@ func (c *cluster) gone(t *testing.T) {
 // plainManifest is for those without Helm.
 func plainManifest(t *testing.T, c *cluster) {
 	file := filepath.Join(c.repo, "deploy", "netpol-agent.yaml")
+	host, port := c.APIServer()
 	c.kubectl(t, "", "apply", "-f", file)
-	c.kubectl(t, "", "-n", namespace, "set", "image", "daemonset/netpol-agent", fmt.Sprintf("netpol-agent=%s:%s", c.repository, c.tag))
+	c.kubectl(t, "", "-n", namespace, "set", "image", "daemonset/netpol-agent", "netpol-agent="+c.Image().Name())
 	c.kubectl(t, "", "-n", namespace, "set", "env", "daemonset/netpol-agent",
-		"KUBERNETES_SERVICE_HOST="+c.host, "KUBERNETES_SERVICE_PORT="+c.port)
-	c.ready(t)
+		"KUBERNETES_SERVICE_HOST="+host, "KUBERNETES_SERVICE_PORT="+port)
+	c.enforcing(t)
 	c.expect(t, true, false)
-	cmd, err := c.ShellCommand(t.Context(), filepath.Join(c.repo, "bin", "image", "amd64", "netpol-agent"), "uninstall", "--timeout=60s")
+	cmd, err := c.ShellCommand(t.Context(), c.Binary(), "uninstall", "--timeout=60s")
 	if err != nil {
 		t.Fatal(err)
 	}
