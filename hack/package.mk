@@ -40,3 +40,7 @@ chart-golden: bin/helm ## write the rendered examples and deploy/netpol-agent.ya
 .PHONY: install-test
 install-test: image bin/helm ## the image and the chart in the cluster: install, enforce, upgrade, uninstall (root)
 	$(GO) test -count=1 -timeout 20m -v -tags e2e ./test/e2e/install
+
+.PHONY: monitoring-test
+monitoring-test: ## metrics, alerts and dashboard in the cluster, with a real Prometheus (root)
+	$(GO) test -count=1 -timeout 10m -v -tags e2e -run '^TestMonitoring' ./test/e2e/monitoring
