@@ -72,17 +72,19 @@ func equalLocal(a, b *program.Local) bool {
 // stackID names how a pod is judged in one direction: by the union of the policies that isolate it there. It
 // is empty for a pod that none isolates. Names of namespaces and policies hold neither colon nor comma.
 func stackID(p *pod, d program.Direction) program.StackID {
-	var ids []string
-	for pol := range p.policies {
-		if pol.isolates[d] {
-			ids = append(ids, string(pol.id()))
+	var id strings.Builder
+	for _, pol := range p.policies {
+		if !pol.isolates[d] {
+			continue
 		}
+		if id.Len() == 0 {
+			id.WriteString(d.String() + ":")
+		} else {
+			id.WriteByte(',')
+		}
+		id.WriteString(string(pol.id))
 	}
-	if len(ids) == 0 {
-		return ""
-	}
-	slices.Sort(ids)
-	return program.StackID(d.String() + ":" + strings.Join(ids, ","))
+	return program.StackID(id.String())
 }
 
 func newStack(id program.StackID) *program.Stack {

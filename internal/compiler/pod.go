@@ -115,10 +115,15 @@ func protocolNumber(p corev1.Protocol) (uint8, bool) {
 type pod struct {
 	key selector.PodKey
 	podFacts
-	// policies are those that select the pod, if it is local.
-	policies map[*policy]struct{}
+	// policies are those that select the pod, if it is local, sorted by name: all are of its namespace.
+	policies []*policy
 	// sets are the pod sets whose query the pod matches.
 	sets map[*set]struct{}
+}
+
+// find gives the place of a policy among those that select the pod.
+func (p *pod) find(pol *policy) (i int, selects bool) {
+	return slices.BinarySearchFunc(p.policies, pol, func(a, b *policy) int { return cmp.Compare(a.key.Name, b.key.Name) })
 }
 
 // address is an address that pods report: one pod, unless the cluster's state is stale.
@@ -131,7 +136,7 @@ func (c *Compiler) replacePod(key selector.PodKey, next podFacts) {
 		if !next.takesPart {
 			return
 		}
-		p = &pod{key: key, policies: map[*policy]struct{}{}, sets: map[*set]struct{}{}}
+		p = &pod{key: key, sets: map[*set]struct{}{}}
 		c.pods[key] = p
 	}
 	if p.equal(next) {

@@ -1,6 +1,8 @@
 package compiler
 
 import (
+	"slices"
+
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/selector"
 )
@@ -8,6 +10,7 @@ import (
 // policy is a policy object that exists.
 type policy struct {
 	key selector.PodKey
+	id  program.PolicyID
 	*parsed
 	// subjectID is the active query of the policy's podSelector.
 	subjectID string
@@ -15,8 +18,6 @@ type policy struct {
 	// program, and only its sets are kept up to date.
 	pods map[*pod]struct{}
 }
-
-func (p *policy) id() program.PolicyID { return program.PolicyID(p.key.String()) }
 
 // replacePolicy goes from what is known of a policy to the given reading of it; nil means it is gone.
 func (c *Compiler) replacePolicy(key selector.PodKey, next *parsed) {
@@ -26,7 +27,7 @@ func (c *Compiler) replacePolicy(key selector.PodKey, next *parsed) {
 	case next == nil:
 		c.dropPolicy(pol)
 	case pol == nil:
-		pol = &policy{key: key, parsed: next, pods: map[*pod]struct{}{}}
+		pol = &policy{key: key, id: program.PolicyID(key.String()), parsed: next, pods: map[*pod]struct{}{}}
 		c.policies[key] = pol
 		c.subscribe(pol)
 	case !pol.equal(next):
@@ -107,10 +108,11 @@ func (c *Compiler) subjectChanged(id string, key selector.PodKey, matches bool) 
 }
 
 func (c *Compiler) selectPod(pol *policy, p *pod) {
-	if _, had := p.policies[pol]; had {
+	i, had := p.find(pol)
+	if had {
 		return
 	}
-	p.policies[pol] = struct{}{}
+	p.policies = slices.Insert(p.policies, i, pol)
 	pol.pods[p] = struct{}{}
 	c.touch(p.addrs...)
 	if len(pol.pods) == 1 {
@@ -120,23 +122,24 @@ func (c *Compiler) selectPod(pol *policy, p *pod) {
 }
 
 func (c *Compiler) unselect(pol *policy, p *pod) {
-	if _, had := p.policies[pol]; !had {
+	i, had := p.find(pol)
+	if !had {
 		return
 	}
-	delete(p.policies, pol)
+	p.policies = slices.Delete(p.policies, i, i+1)
 	delete(pol.pods, p)
 	c.touch(p.addrs...)
 	if len(pol.pods) == 0 {
 		c.swapSets(pol.parsed, nil)
-		delete(c.prog.Policies, pol.id())
-		c.delta.Policies[pol.id()] = struct{}{}
+		delete(c.prog.Policies, pol.id)
+		c.delta.Policies[pol.id] = struct{}{}
 	}
 }
 
 // publish puts the policy's present rules into the program.
 func (c *Compiler) publish(pol *policy) {
 	rules := pol.rules
-	rules.ID, rules.Namespace, rules.Name = pol.id(), pol.key.Namespace, pol.key.Name
+	rules.ID, rules.Namespace, rules.Name = pol.id, pol.key.Namespace, pol.key.Name
 	c.prog.Policies[rules.ID] = &rules
 	c.delta.Policies[rules.ID] = struct{}{}
 }
