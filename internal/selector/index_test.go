@@ -1,6 +1,7 @@
 package selector
 
 import (
+	"fmt"
 	"maps"
 	"testing"
 
@@ -99,4 +100,63 @@ func drawQuery(t *rapid.T, ns string) Query {
 		q.Namespaces = drawSelector(t)
 	}
 	return q
+}
+
+// TestNothingIsLeft creates and deletes pods, queries and namespaces whose names and labels never come back, and
+// expects an index that has grown by nothing, in a namespace that stays too.
+func TestNothingIsLeft(t *testing.T) {
+	matches := 0
+	ix := NewIndex(func(_ string, _ PodKey, matched bool) {
+		if matched {
+			matches++
+		} else {
+			matches--
+		}
+	})
+	ix.SetNamespace("stays", map[string]string{"team": "a"})
+	parse := func(key, value string) Selector {
+		s, err := Parse(&metav1.LabelSelector{MatchLabels: map[string]string{key: value}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	for i := range 1000 {
+		own := fmt.Sprint("v", i)
+		labels := map[string]string{"app": own, own: ""}
+		ix.SetNamespace(own, labels)
+		var ids []string
+		for _, q := range []Query{
+			{Namespace: "stays", Pods: parse("app", own)}, {Namespace: "never-" + own, Pods: Everything()},
+			{Namespaces: Everything(), Pods: parse(own, "")}, {Namespaces: parse("app", own), Pods: Everything()},
+			{Namespaces: parse("team", "a"), Pods: Everything()},
+		} {
+			ids = append(ids, ix.Acquire(q))
+		}
+		keys := []PodKey{{"stays", own}, {own, own}, {"unknown-" + own, own}}
+		for _, key := range keys {
+			ix.SetPod(key, labels)
+		}
+		if matches == 0 {
+			t.Fatal("nothing matches, so nothing could be left")
+		}
+		// By turns, the namespace goes before or after what is in it.
+		if i%2 == 0 {
+			ix.DeleteNamespace(own)
+		}
+		for _, key := range keys {
+			ix.DeletePod(key)
+		}
+		for _, id := range ids {
+			ix.Release(id)
+		}
+		ix.DeleteNamespace(own)
+	}
+	ns := ix.namespaces["stays"]
+	if n := len(ix.namespaces) - 1 + len(ix.queries) + len(ix.byNamespaceLabels); n != 0 || matches != 0 {
+		t.Errorf("%d namespaces and queries and %d matches are left", n, matches)
+	}
+	if n := len(ns.pods) + len(ns.byLabel) + len(ns.queries.pinned) + len(ns.queries.rest) + ns.named; n != 0 {
+		t.Errorf("%d entries are left in the namespace that stays: %+v", n, ns)
+	}
 }
