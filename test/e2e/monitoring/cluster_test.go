@@ -32,6 +32,7 @@ func TestMonitoring(t *testing.T) {
 		{"policies are counted by state, rules as nft lists them", policiesApplied},
 		{"a policy that is not understood", notUnderstood},
 		{"a foreign change is repaired", repaired},
+		{"a node on which bridged packets pass unjudged is not ready", bridgeOff},
 		{"without policies again", b.compare},
 		{"what the histograms observed is plausible", b.histograms},
 		{"the metrics' format", format},
@@ -175,6 +176,27 @@ func repaired(t *testing.T, w *world) {
 	w.prom.await(t, `increase(netpol_agent_resync_total{result="repaired"}[1m])`, "more than 0 on node1 alone",
 		func(v map[string]float64) bool { return v["node1"] > 0 && v["node2"] == 0 })
 	asListed(t, w)
+}
+
+func bridgeOff(t *testing.T, w *world) {
+	set := func(value string) {
+		t.Helper()
+		if _, err := w.NodeExec(t.Context(), "node1", "sysctl", "-qw", "net.bridge.bridge-nf-call-iptables="+value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("0")
+	w.prom.expect(t, `netpol_agent_bridge_netfilter_ok`, 0, 1)
+	w.prom.expect(t, `netpol_agent_ready`, 0, 1)
+	for _, alert := range []string{"NetpolAgentBridgedTrafficUnjudged", "NetpolAgentNotReady"} {
+		alertIs(t, w, alert, "pending")
+	}
+	set("1")
+	w.prom.expect(t, `netpol_agent_bridge_netfilter_ok`, 1, 1)
+	w.prom.expect(t, `netpol_agent_ready`, 1, 1)
+	for _, alert := range []string{"NetpolAgentBridgedTrafficUnjudged", "NetpolAgentNotReady"} {
+		alertIs(t, w, alert, "inactive")
+	}
 }
 
 // compare removes all policies and holds that what is installed is what it was before them.
