@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -115,7 +116,7 @@ func serveCluster(env *testscript.Env) error {
 		case "/apis/networking.k8s.io/v1/networkpolicies":
 			kind, items = "networking.k8s.io/v1 NetworkPolicyList", objects.Policies
 		default:
-			http.NotFound(w, r)
+			serveDaemonSet(w, r, env.WorkDir)
 			return
 		}
 		writeList(w, kind, items)
@@ -128,6 +129,33 @@ clusters: [{name: test, cluster: {server: %q}}, {name: gone, cluster: {server: "
 contexts: [{name: test, context: {cluster: test}}, {name: gone, context: {cluster: gone}}]
 `, server.URL)
 	return os.WriteFile(filepath.Join(env.WorkDir, "kubeconfig"), []byte(kubeconfig), 0o600)
+}
+
+// serveDaemonSet answers for a DaemonSet if daemonset.json has one: changed or not, its controller knows. No pod is in
+// its namespace. What the change was goes to patch.json.
+func serveDaemonSet(w http.ResponseWriter, r *http.Request, dir string) {
+	if strings.HasPrefix(r.URL.Path, "/api/v1/namespaces/") && strings.HasSuffix(r.URL.Path, "/pods") && r.Method == http.MethodGet {
+		writeList(w, "v1 PodList", []any{})
+		return
+	}
+	set, err := os.ReadFile(filepath.Join(dir, "daemonset.json"))
+	if err != nil || !strings.HasSuffix(r.URL.Path, "/kube-system/daemonsets/netpol-agent") {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = io.WriteString(w, `{"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404, "reason": "NotFound",
+			"message": "daemonsets.apps \"netpol-agent\" not found"}`)
+		return
+	}
+	patch, err := io.ReadAll(r.Body)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "patch.json"), append(patch, '\n'), 0o600)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(set)
 }
 
 // writeList answers with a list; kind is "apiVersion kind".

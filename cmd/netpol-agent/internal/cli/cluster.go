@@ -15,6 +15,9 @@ import (
 // fromCluster reads what explain needs from a cluster's API server, once.
 func fromCluster(ctx context.Context, kubeconfig, kubeContext string, timeout time.Duration) (*objects, error) {
 	config, err := clusterConfig(kubeconfig, kubeContext)
+	if errors.Is(err, errNoCluster) {
+		return nil, fmt.Errorf("%w, or give files with -f", err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -55,6 +58,8 @@ func list(ctx context.Context, c kubernetes.Interface) (*objects, error) {
 	}, nil
 }
 
+var errNoCluster = errors.New("no cluster to ask: name one with --kubeconfig or KUBECONFIG")
+
 // clusterConfig finds a cluster as kubectl does: by the flags, by $KUBECONFIG, in the home directory, and
 // inside a pod by its service account.
 func clusterConfig(kubeconfig, kubeContext string) (*rest.Config, error) {
@@ -63,7 +68,7 @@ func clusterConfig(kubeconfig, kubeContext string) (*rest.Config, error) {
 	overrides := &clientcmd.ConfigOverrides{CurrentContext: kubeContext}
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides).ClientConfig()
 	if clientcmd.IsEmptyConfig(err) {
-		return nil, errors.New("no cluster to ask: give files with -f, or a cluster with --kubeconfig")
+		return nil, errNoCluster
 	}
 	return config, err
 }
