@@ -94,13 +94,19 @@ func TestPropertyIPTablesRecovers(t *testing.T) {
 }
 
 func ipStep(t *rapid.T, n *node, k *fakeTools, r *iptables.Renderer, restart bool) {
-	_, err := r.Apply(n.comp.Program(), n.comp.TakeDelta())
+	stats, err := r.Apply(n.comp.Program(), n.comp.TakeDelta())
 	if drifted, _ := r.Drifted(); err == nil && drifted {
-		_, err = r.Sync(n.comp.Program())
+		stats, err = r.Sync(n.comp.Program())
 	}
 	k.left = -1
 	if err != nil && restart {
 		r = iptables.New(k, iptables.Options{})
+	}
+	if err == nil && stats.Left != nil { // sets that nothing uses: told, and gone with the next comparison of everything
+		stats, err = r.Sync(n.comp.Program())
+		if err != nil || stats.Left != nil {
+			t.Fatalf("sets stay: %v, %v", stats.Left, err)
+		}
 	}
 	if err != nil {
 		if _, err = r.Apply(n.comp.Program(), n.comp.TakeDelta()); err != nil {
