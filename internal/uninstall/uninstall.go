@@ -3,6 +3,7 @@ package uninstall
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -34,7 +35,7 @@ type Config struct {
 // Run ends the agents and removes their rules from every node that the DaemonSet's node selector matches; its
 // affinity is not looked at, for a node without rules only has nothing to remove. The DaemonSet stays, with no
 // pods. Run goes on until ctx ends, and its error then names every node that is not known to be clean, with the
-// reason. It may be called again at any time.
+// reason; nothing is left then that would go on. It may be called again at any time.
 func Run(ctx context.Context, cfg Config) error {
 	if cfg.Poll <= 0 {
 		cfg.Poll = 500 * time.Millisecond
@@ -56,10 +57,21 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	cfg.Log.Info("agents are told to end, rules are removed", "nodes", len(nodes))
 	if err := cfg.clean(ctx, ds, nodes); err != nil {
-		return err
+		return errors.Join(err, cfg.giveUp(ctx))
 	}
 	cfg.Log.Info("no node has rules of the agent any more", "nodes", len(nodes))
 	return cfg.deletePods(ctx)
+}
+
+// giveUp deletes the pods that have not run. Once their node is back, one would remove the rules of an agent that
+// somebody has put back meanwhile.
+func (c Config) giveUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	if err := c.deletePods(ctx); err != nil {
+		return fmt.Errorf("before agents run again, delete the pods with the label %s=true: %w", cleanerLabel, err)
+	}
+	return nil
 }
 
 // endAgents leaves the DaemonSet without a node, and waits until its controller knows.

@@ -141,6 +141,11 @@ func TestNodeThatDoesNotAnswerIsNamed(t *testing.T) {
 		if !c.cleaned["a"] {
 			t.Errorf("%s: a waits for b", why)
 		}
+		// A pod that is left would run when b is back, whoever runs there by then.
+		list, err := c.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{LabelSelector: cleanerLabel + "=true"})
+		if err != nil || len(list.Items) != 0 {
+			t.Errorf("%s: pods are left: %v, %v", why, list.Items, err)
+		}
 	}
 }
 

@@ -29,6 +29,7 @@ func TestInstall(t *testing.T) {
 		{"kubectl rollout restart under traffic", restartedUnderTraffic},
 		{"helm upgrade to another image under traffic", upgradedUnderTraffic},
 		{"helm uninstall names a node that does not answer", uninstallNames},
+		{"an uninstall that failed can be taken back", takenBack},
 		{"helm uninstall leaves nothing", uninstalled},
 		{"without NET_ADMIN the reason is told in one line", withoutNetAdmin},
 		{"the plain manifest, and its uninstall", plainManifest},

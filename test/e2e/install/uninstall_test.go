@@ -44,6 +44,14 @@ func uninstallNames(t *testing.T, c *cluster) {
 	}
 }
 
+// takenBack follows what the chart's README says for those who want the agents back after all.
+func takenBack(t *testing.T, c *cluster) {
+	c.kubectl(t, "", "-n", namespace, "patch", "daemonset", deploy.Name, "--type=json", "-p",
+		`[{"op":"remove","path":"/spec/template/spec/nodeSelector/netpol-agent~1uninstalling"}]`)
+	c.enforcing(t)
+	c.expect(t, true, false)
+}
+
 // uninstalled repeats what failed, now that the node is back.
 func uninstalled(t *testing.T, c *cluster) {
 	c.onNode(t, "node1", "nft", "add", "table", "inet", "netpol-agent-foreign")
