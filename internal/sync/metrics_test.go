@@ -170,6 +170,9 @@ Each agent tells what it does on its own node at ` + "`/metrics`" + ` of port 94
 ` + "`metrics.port`" + `), in Prometheus' format. The chart brings what a Prometheus needs to find and use that: ` + "`podMonitor`" + ` or
 ` + "`serviceMonitor`" + `, alert rules (` + "`prometheusRule`" + `), and a dashboard for Grafana (` + "`monitoring.dashboard`" + `).
 
+The chart's monitors add the label ` + "`node`" + `, by which the dashboard tells nodes apart. Who scrapes the agents another way
+should add it too: ` + "`__meta_kubernetes_pod_node_name`" + ` has it.
+
 Every metric is there from the start, with every value of its label: a counter without events says 0.
 
 | metric | type | unit | labels | meaning |

@@ -2,6 +2,7 @@ package monitoring
 
 import (
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -81,6 +82,16 @@ func TestAlertsSayWhatToDo(t *testing.T) {
 		}
 		if got, want := a.Annotations["runbook_url"], address+strings.ToLower(a.Alert); got != want {
 			t.Errorf("%s: runbook %s, want %s", a.Alert, got, want)
+		}
+	}
+}
+
+// TestEveryAlertHasASection holds that the headings to which the alerts lead exist.
+func TestEveryAlertHasASection(t *testing.T) {
+	text := string(read(t, runbook))
+	for _, a := range readAlerts(t) {
+		if !regexp.MustCompile(`(?m)^#+ ` + a.Alert + `$`).MatchString(text) {
+			t.Errorf("%s has no heading %q", runbook, a.Alert)
 		}
 	}
 }

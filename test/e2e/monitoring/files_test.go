@@ -12,6 +12,7 @@ const (
 	repo      = "../../.."
 	chartDir  = repo + "/charts/netpol-agent"
 	ruleTests = "testdata/alerts.yaml"
+	runbook   = repo + "/docs/operate/troubleshooting.md"
 )
 
 // alert is an alerting rule.
