@@ -38,7 +38,7 @@ chart-golden: bin/helm ## write the rendered examples and deploy/netpol-agent.ya
 	$(GO) test -count=1 ./test/chart -update
 
 .PHONY: install-test
-install-test: image bin/helm ## the image and the chart in the cluster: install, enforce, upgrade, uninstall (root)
+install-test: ## image and chart in the cluster: install, enforce, upgrade under traffic, uninstall (root)
 	$(GO) test -count=1 -timeout 20m -v -tags e2e ./test/e2e/install
 
 .PHONY: monitoring-test
