@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab"
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab/progress"
 )
@@ -16,38 +18,36 @@ import (
 // ErrFailed says that the suite ran and that not all is as it ought to be; the report says what.
 var ErrFailed = errors.New("not every case passed")
 
-// downTimeout is how long the end of the cluster may take.
+// downTimeout is how long the end of the clusters may take.
 const downTimeout = 2 * time.Minute
 
-// Execute starts the cluster, unless it is up, and the agent on its nodes, runs the suite as often as is asked for
-// and writes one report about all of it. It gives ErrFailed if the report is not good.
-func Execute(ctx context.Context, dirs lab.Dirs, o Options, p *progress.Printer) (err error) {
+// Execute starts the clusters, unless they are up, and the agent on their nodes, runs the suite as often as is asked
+// for and writes one report about all of it, which it returns. It gives ErrFailed if the report is not good.
+func Execute(ctx context.Context, dirs lab.Dirs, o Options, p *progress.Printer) (report Report, err error) {
 	if err := o.Validate(); err != nil {
-		return err
+		return report, err
 	}
 	x := execution{options: o, suite: find(o), base: filepath.Join(o.Results, o.name()), dirs: dirs, progress: p}
-	// What takes minutes comes before the cluster, which would wait for it.
+	// What takes minutes comes before the clusters, which would wait for it.
 	if x.release, err = x.suite.build(ctx, dirs, p); err != nil {
-		return fmt.Errorf("build the suite %s: %w", o.Suite, err)
+		return report, fmt.Errorf("build the suite %s: %w", o.Suite, err)
 	}
 	if err := buildAgents(ctx, dirs, o.Backend); err != nil {
-		return fmt.Errorf("build the agent: %w", err)
-	}
-	_, loadErr := lab.Load(dirs.State)
-	c, err := lab.Up(ctx, dirs, o.Lab, p)
-	if err != nil {
-		return err
+		return report, fmt.Errorf("build the agent: %w", err)
 	}
 	if !o.Keep {
 		defer func() {
 			// The context may be the reason to end; what was started has to go all the same.
 			clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), downTimeout)
 			defer cancel()
-			err = errors.Join(err, lab.Down(clean, dirs, p))
+			err = errors.Join(err, x.down(clean))
 		}()
 	}
-	x.cluster = c
-	return x.execute(ctx, loadErr == nil)
+	used, err := x.up(ctx)
+	if err != nil {
+		return report, err
+	}
+	return x.execute(ctx, used)
 }
 
 func find(o Options) suite {
@@ -65,25 +65,72 @@ type execution struct {
 	suite    suite
 	release  string
 	dirs     lab.Dirs
-	cluster  *lab.Cluster
-	agents   agents
+	sites    []site
 	progress *progress.Printer
 	// base is the path of the report without its ending.
 	base string
 }
 
-func (x *execution) execute(ctx context.Context, used bool) error {
-	p := x.progress
-	images, err := x.suite.images(ctx)
-	if err == nil {
-		err = x.cluster.ImportImages(ctx, images...)
+// site is a cluster with its agents.
+type site struct {
+	dirs    lab.Dirs
+	cluster *lab.Cluster
+	agents  agents
+}
+
+// up starts as many clusters as the suite asks for, one after the other, and tells whether one was there before.
+func (x *execution) up(ctx context.Context) (used bool, err error) {
+	for i := range x.suite.sites() {
+		s := site{dirs: x.dirs}
+		if i > 0 {
+			s.dirs.State = fmt.Sprintf("%s-%d", x.dirs.State, i+1)
+		}
+		if _, err := lab.Load(s.dirs.State); err == nil {
+			used = true
+		}
+		if s.cluster, err = lab.Up(ctx, s.dirs, x.options.Lab, x.progress); err != nil {
+			return used, err
+		}
+		x.sites = append(x.sites, s)
 	}
+	return used, nil
+}
+
+// down ends the clusters that were started.
+func (x *execution) down(ctx context.Context) error {
+	var all error
+	for _, s := range x.sites {
+		all = errors.Join(all, lab.Down(ctx, s.dirs, x.progress))
+	}
+	return all
+}
+
+// prepare gives every cluster the suite's images and the agents.
+func (x *execution) prepare(ctx context.Context) error {
+	images, err := x.suite.images(ctx)
 	if err != nil {
 		return fmt.Errorf("images of the suite %s: %w", x.suite.name(), err)
 	}
-	p.Step("starting the agent on %d nodes", len(x.cluster.Nodes))
-	if x.agents, err = startAgents(ctx, x.cluster, x.dirs, x.options.Backend); err != nil {
-		return err
+	x.progress.Step("starting the agent on %d nodes", len(x.sites)*x.options.Lab.Nodes)
+	g, all := errgroup.WithContext(ctx)
+	for i := range x.sites {
+		s := &x.sites[i]
+		g.Go(func() error {
+			if err := s.cluster.ImportImages(all, images...); err != nil {
+				return fmt.Errorf("images of the suite %s: %w", x.suite.name(), err)
+			}
+			var err error
+			s.agents, err = startAgents(all, s.cluster, s.dirs, x.options.Backend)
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+func (x *execution) execute(ctx context.Context, used bool) (Report, error) {
+	p := x.progress
+	if err := x.prepare(ctx); err != nil {
+		return Report{}, err
 	}
 	report := x.report(ctx)
 	for i := range x.options.Runs {
@@ -92,21 +139,21 @@ func (x *execution) execute(ctx context.Context, used bool) error {
 		report.Runs = append(report.Runs, run)
 		// Whatever comes next: what was found out is kept.
 		if err := report.write(x.base); err != nil {
-			return fmt.Errorf("report: %w", err)
+			return report, fmt.Errorf("report: %w", err)
 		}
 		p.Step("%s", run)
 		for _, wrong := range append(run.FailedNames, run.Trouble...) {
 			p.Step("  wrong: %s", wrong)
 		}
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return report, ctx.Err()
 		}
 	}
 	p.Step("report: %s.md and .json", x.base)
 	if !report.OK() {
-		return ErrFailed
+		return report, ErrFailed
 	}
-	return nil
+	return report, nil
 }
 
 // run runs the suite once.
@@ -116,20 +163,28 @@ func (x *execution) run(ctx context.Context, number int, used bool) Run {
 		cluster = "used"
 	}
 	prefix := fmt.Sprintf("%s_run%d", x.base, number)
-	env := environment{cluster: x.cluster, progress: x.progress, log: prefix + ".log", junit: prefix + ".xml"}
+	env := environment{progress: x.progress, log: prefix + ".log", junit: prefix + ".xml"}
+	for _, s := range x.sites {
+		env.clusters = append(env.clusters, s.cluster)
+	}
 	x.progress.Step("run %d of %d of the suite %s, on a %s cluster (output: %s)", number, x.options.Runs, x.suite.name(), cluster, env.log)
 	trouble := []string{}
 	began := time.Now()
-	cases, err := x.suite.run(ctx, env)
+	cases, notes, err := x.suite.run(ctx, env)
 	took := time.Since(began)
 	if err != nil {
 		trouble = append(trouble, err.Error())
 	}
-	trouble = append(trouble, x.agents.check(ctx)...)
+	for _, s := range x.sites {
+		trouble = append(trouble, s.agents.check(ctx)...)
+	}
 	run := newRun(cluster, began, took, cases, trouble)
+	run.Notes = notes
 	if !run.OK() {
-		if err := keepEvidence(ctx, x.cluster, x.agents, prefix+"_evidence"); err != nil {
-			run.Trouble = append(run.Trouble, "evidence: "+err.Error())
+		for i, s := range x.sites {
+			if err := keepEvidence(ctx, s.cluster, s.agents, fmt.Sprintf("%s_evidence%d", prefix, i+1)); err != nil {
+				run.Trouble = append(run.Trouble, "evidence: "+err.Error())
+			}
 		}
 	}
 	return run

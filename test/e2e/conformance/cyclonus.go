@@ -2,10 +2,16 @@ package conformance
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
-	"regexp"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
-	"time"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab"
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab/image"
@@ -15,29 +21,36 @@ import (
 
 const (
 	cyclonusName = "cyclonus"
-	// cyclonusAgnhost is the image that the release's pods run.
-	cyclonusAgnhost = "registry.k8s.io/e2e-test-images/agnhost:2.43"
+	// cyclonusWorker is the image that the pods of the release's batch mode run.
+	cyclonusWorker = "docker.io/mfenwick100/cyclonus-worker:latest"
 )
 
 // cyclonusNamespaces are those that it makes its pods in.
 var cyclonusNamespaces = []string{"x", "y", "z"}
 
 // cyclonus is the generator of policies of that name: it applies policies, probes every pair of pods and compares
-// with its own simulation.
+// with its own simulation. Its namespaces have fixed names, so cases that run at the same time need clusters of
+// their own.
 type cyclonus struct {
 	built lab.Built
 	// include are the tags of the cases to run; none means all.
 	include []string
+	// clusters is how many clusters share the cases.
+	clusters int
 }
 
 func (c *cyclonus) name() string { return cyclonusName }
 
-func (c *cyclonus) parallel() int { return 1 }
+func (c *cyclonus) parallel() int { return c.clusters }
 
-func (c *cyclonus) leftOut() string {
+func (c *cyclonus) sites() int { return c.clusters }
+
+func (c *cyclonus) leftOut() string { return cyclonusLeftOut(c.include) }
+
+func cyclonusLeftOut(include []string) string {
 	out := "cases of SCTP: they need the kernel's SCTP sockets"
-	if len(c.include) > 0 {
-		out += "; cases without any of the tags " + strings.Join(c.include, ", ") + ", as asked"
+	if len(include) > 0 {
+		out += "; cases without any of the tags " + strings.Join(include, ", ") + ", as asked"
 	}
 	return out
 }
@@ -45,41 +58,57 @@ func (c *cyclonus) leftOut() string {
 func (c *cyclonus) build(ctx context.Context, dirs lab.Dirs, p *progress.Printer) (string, error) {
 	var err error
 	c.built, err = lab.BuildOptional(ctx, dirs, p, parts.Agnhost, parts.Cyclonus)
-	return "Cyclonus " + c.built.Releases[parts.Cyclonus], err
+	return "Cyclonus " + c.built.Releases[parts.Cyclonus] + ", batch mode", err
 }
 
-func (c *cyclonus) images(ctx context.Context) ([]image.Image, error) {
-	img, err := c.built.AgnhostImage(ctx, cyclonusAgnhost)
-	return []image.Image{img}, err
+// images is what the worker's image holds: the worker, and agnhost, which it runs for each connection.
+func (c *cyclonus) images(context.Context) ([]image.Image, error) {
+	return []image.Image{{
+		Name:       cyclonusWorker,
+		Entrypoint: []string{"/worker"},
+		Dirs:       []string{"tmp", "etc", "root"},
+		Files: []image.File{
+			{Path: "worker", Source: c.built.Bin["cyclonus-worker"]},
+			{Path: "agnhost", Source: c.built.Bin["agnhost-quick"]},
+		},
+	}}, nil
 }
 
-func (c *cyclonus) run(ctx context.Context, env environment) ([]Case, error) {
-	if err := removeNamespaces(ctx, env.cluster); err != nil {
-		return nil, err
+// run has each cluster run a part of the cases.
+func (c *cyclonus) run(ctx context.Context, env environment) ([]Case, []string, error) {
+	known, err := readContradictions(contradictionsFile)
+	if err != nil {
+		return nil, nil, err
 	}
-	cmd, err := env.command(ctx, c.built.Bin["cyclonus"], "generate",
-		"--destination-type", "pod-ip",
-		"--server-protocol", "TCP,UDP",
-		"--ignore-loopback",
-		"--exclude", "sctp",
-		"--include", strings.Join(c.include, ","),
-		"--perturbation-wait-seconds", "1",
-		"--job-timeout-seconds", "1",
-		"--retries", "1",
-		"--junit-results-file", env.junit,
+	watch := &cyclonusWatch{progress: env.progress, known: known}
+	// One cluster's trouble is no reason to give up what the others find out.
+	var group errgroup.Group
+	for i, cluster := range env.clusters {
+		group.Go(func() error {
+			log := strings.TrimSuffix(env.log, ".log") + "_cluster" + strconv.Itoa(i+1) + ".log"
+			if err := c.runShard(ctx, env, cluster, i, log, watch); err != nil {
+				return fmt.Errorf("cyclonus on cluster %d (output: %s): %w", i+1, log, err)
+			}
+			return nil
+		})
+	}
+	err = group.Wait()
+	return watch.cases(), watch.notes(), errors.Join(err, watch.complete())
+}
+
+func (c *cyclonus) runShard(ctx context.Context, env environment, cluster *lab.Cluster, shard int, log string, watch *cyclonusWatch) error {
+	if err := removeNamespaces(ctx, cluster); err != nil {
+		return err
+	}
+	cmd, err := env.command(ctx, cluster, c.built.Bin["cyclonus-batch"],
+		"--include="+strings.Join(c.include, ","),
+		"--shard="+strconv.Itoa(shard),
+		"--shards="+strconv.Itoa(len(env.clusters)),
 	)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	watch := cyclonusWatch{progress: env.progress, total: "?", seconds: map[string]float64{}, wrong: map[string]string{}}
-	if err := env.watched(cmd, watch.line); err != nil {
-		return watch.cases(), fmt.Errorf("cyclonus (output: %s): %w", env.log, err)
-	}
-	cases, err := readJUnit(env.junit)
-	if err != nil {
-		return watch.cases(), fmt.Errorf("cyclonus (output: %s): %w", env.log, err)
-	}
-	return watch.complete(cases)
+	return env.watched(cmd, filepath.Clean(log), watch.line)
 }
 
 // removeNamespaces removes what a former run left, and waits until it is gone.
@@ -95,84 +124,115 @@ func removeNamespaces(ctx context.Context, c *lab.Cluster) error {
 	return nil
 }
 
-var (
-	cyclonusTotal  = regexp.MustCompile(`^testing (\d+) cases`)
-	cyclonusCase   = regexp.MustCompile(`^test (#\d+: .*)`)
-	cyclonusStart  = regexp.MustCompile(`^starting test case (#\d+)$`)
-	cyclonusWrong  = regexp.MustCompile(`^(?:Discrepancy found:)?(\d+) wrong, (\d+) ignored, (\d+) correct`)
-	cyclonusFinish = regexp.MustCompile(`^finished policy (#\d+)$`)
-)
+// cyclonusResult is what the program batch says of a case.
+type cyclonusResult struct {
+	Number      int            `json:"number"`
+	Description string         `json:"description"`
+	Seconds     float64        `json:"seconds"`
+	Steps       []cyclonusStep `json:"steps"`
+	Error       string         `json:"error"`
+}
 
-// cyclonusWatch reads what Cyclonus says while it runs: its results file has neither times nor reasons.
+// name is unique by the number: descriptions are not.
+func (r cyclonusResult) name() string { return fmt.Sprintf("#%d: %s", r.Number, r.Description) }
+
+type cyclonusStep struct {
+	Tries   int    `json:"tries"`
+	Cells   int    `json:"cells"`
+	Notable []cell `json:"notable"`
+}
+
+// cyclonusWatch reads what the program says on all clusters, and tells progress of each case that ended.
 type cyclonusWatch struct {
 	progress *progress.Printer
-	total    string
-	// names are those of all cases, by their order, with their number: they are not unique without.
-	names []string
-	// ended are those of the cases that ended.
-	ended []string
-	began time.Time
-	step  int
-	now   string
-	// seconds and wrong are each case's time, and what was wrong in it, by name.
-	seconds map[string]float64
-	wrong   map[string]string
+	known    contradictions
+
+	mu sync.Mutex
+	// announced is the number of cases to come.
+	announced int
+	results   map[int]cyclonusResult
+	trouble   error
 }
 
 func (w *cyclonusWatch) line(line string) {
-	if m := cyclonusTotal.FindStringSubmatch(line); m != nil {
-		w.total = m[1]
-		w.progress.Step("%s cases to run", w.total)
-	} else if m := cyclonusCase.FindStringSubmatch(line); m != nil {
-		w.names = append(w.names, m[1])
-	} else if cyclonusStart.MatchString(line) {
-		w.began, w.step = time.Now(), 0
-		if len(w.ended) < len(w.names) {
-			w.now = w.names[len(w.ended)]
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if text, ok := strings.CutPrefix(line, "@cases "); ok {
+		var number, all int
+		if _, err := fmt.Sscanf(text, "%d of %d", &number, &all); err != nil {
+			w.trouble = errors.Join(w.trouble, fmt.Errorf("cyclonus: %q: %w", line, err))
 		}
-	} else if m := cyclonusWrong.FindStringSubmatch(line); m != nil {
-		w.step++
-		if m[1] != "0" {
-			w.wrong[w.now] += fmt.Sprintf("step %d: %s wrong, %s ignored, %s correct. ", w.step, m[1], m[2], m[3])
+		w.announced += number
+		w.progress.Step("%d cases to run, of %d", number, all)
+	}
+	if text, ok := strings.CutPrefix(line, "@case "); ok {
+		var r cyclonusResult
+		if err := json.Unmarshal([]byte(text), &r); err != nil {
+			w.trouble = errors.Join(w.trouble, fmt.Errorf("cyclonus: %q: %w", line, err))
+			return
 		}
-	} else if cyclonusFinish.MatchString(line) {
-		w.finish()
+		w.add(r)
 	}
 }
 
-func (w *cyclonusWatch) finish() {
-	w.seconds[w.now] = time.Since(w.began).Seconds()
-	w.ended = append(w.ended, w.now)
-	verdict := "passed"
-	if w.wrong[w.now] != "" {
-		verdict = "FAILED, " + w.wrong[w.now]
+func (w *cyclonusWatch) add(r cyclonusResult) {
+	if w.results == nil {
+		w.results = map[int]cyclonusResult{}
 	}
-	w.progress.Step("%d of %s: %s, %.1f s: %s", len(w.ended), w.total, verdict, w.seconds[w.now], w.now)
+	if _, twice := w.results[r.Number]; twice {
+		w.trouble = errors.Join(w.trouble, fmt.Errorf("cyclonus: two results of %s", r.name()))
+	}
+	w.results[r.Number] = r
+	c, _ := w.known.judge(r)
+	verdict := string(c.Outcome)
+	if c.Outcome == Failed {
+		verdict = "FAILED, " + oneLine(c.Message)
+	}
+	w.progress.Step("%d of %d: %s, %.1f s: %s", len(w.results), w.announced, verdict, c.Seconds, c.Name)
 }
 
-// cases are those that ended, as far as the output tells: all there is if Cyclonus did not come to its end.
+// cases are those that ended, in the order of the generator.
 func (w *cyclonusWatch) cases() []Case {
 	var out []Case
-	for _, name := range w.ended {
-		c := Case{Name: name, Outcome: Passed, Seconds: w.seconds[name], Message: w.wrong[name]}
-		if c.Message != "" {
-			c.Outcome = Failed
-		}
+	for _, number := range w.numbers() {
+		c, _ := w.known.judge(w.results[number])
 		out = append(out, c)
 	}
 	return out
 }
 
-// complete adds numbers, times and reasons to the results, which are in the order of the run.
-func (w *cyclonusWatch) complete(results []Case) ([]Case, error) {
-	if len(results) != len(w.names) {
-		return results, fmt.Errorf("cyclonus announced %d cases and has results of %d", len(w.names), len(results))
+func (w *cyclonusWatch) numbers() []int {
+	var all []int
+	for number := range w.results {
+		all = append(all, number)
 	}
-	for i, name := range w.names {
-		if !strings.HasSuffix(name, ": "+results[i].Name) {
-			return results, fmt.Errorf("cyclonus: result %d is of %q, announced was %q", i+1, results[i].Name, name)
+	slices.Sort(all)
+	return all
+}
+
+// notes say how many cells were compared, which again, and in how many the list of contradictions decided.
+func (w *cyclonusWatch) notes() []string {
+	cells, self, again := 0, 0, 0
+	for _, r := range w.results {
+		_, n := w.known.judge(r)
+		self += n
+		for _, s := range r.Steps {
+			cells += s.Cells
+			if s.Tries > 1 {
+				again++
+			}
 		}
-		results[i].Name, results[i].Seconds, results[i].Message = name, w.seconds[name], w.wrong[name]
 	}
-	return results, nil
+	return []string{
+		fmt.Sprintf("%d connections were compared; %d steps were probed a second time", cells, again),
+		fmt.Sprintf("in %d of them Cyclonus expects that a pod does not reach itself, and it does: %s", self, w.known.Self),
+	}
+}
+
+// complete is an error if not every case that was announced has a result.
+func (w *cyclonusWatch) complete() error {
+	if w.announced != len(w.results) {
+		return errors.Join(w.trouble, fmt.Errorf("cyclonus announced %d cases and has results of %d", w.announced, len(w.results)))
+	}
+	return w.trouble
 }

@@ -15,6 +15,8 @@ const (
 	Passed  Outcome = "passed"
 	Failed  Outcome = "failed"
 	Skipped Outcome = "skipped"
+	// Contradicted is a case that expects what NetworkPolicy does not mean, and whose every other expectation holds.
+	Contradicted Outcome = "contradiction"
 )
 
 // Case is the result of one case.
@@ -22,7 +24,7 @@ type Case struct {
 	Name    string  `json:"name"`
 	Outcome Outcome `json:"outcome"`
 	Seconds float64 `json:"seconds"`
-	// Message is the suite's reason for a failure.
+	// Message is the suite's reason for a failure, or ours for a contradiction.
 	Message string `json:"message,omitempty"`
 }
 

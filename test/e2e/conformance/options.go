@@ -25,6 +25,8 @@ type Options struct {
 	Include []string
 	// Procs is how many specs of the upstream suite run at a time.
 	Procs int
+	// Clusters is how many clusters share the cases of Cyclonus.
+	Clusters int
 	// Backend is what the agent renders to, one of Backends.
 	Backend string
 	// Runs is how often the suite runs on one cluster. From the second time on the cluster is a used one.
@@ -39,7 +41,7 @@ type Options struct {
 
 // DefaultOptions are the upstream suite on the lab's default cluster, once.
 func DefaultOptions() Options {
-	return Options{Suite: upstreamName, Procs: 6, Backend: backendNFTables, Runs: 1, Lab: lab.DefaultOptions()}
+	return Options{Suite: upstreamName, Procs: 6, Clusters: 3, Backend: backendNFTables, Runs: 1, Lab: lab.DefaultOptions()}
 }
 
 // Suites are the names of the suites.
@@ -68,14 +70,13 @@ func (o Options) Validate() error {
 			return fmt.Errorf("%s %q: want %s", c.what, c.value, strings.Join(c.known, " or "))
 		}
 	}
-	if len(o.Include) > 0 && o.Suite != cyclonusName {
+	if len(o.Include) > 0 && o.Suite == upstreamName {
 		return fmt.Errorf("the suite %s runs as a whole: only %s can be told what to include", o.Suite, cyclonusName)
 	}
-	if o.Procs < 1 {
-		return fmt.Errorf("procs: want 1 or more, got %d", o.Procs)
-	}
-	if o.Runs < 1 {
-		return fmt.Errorf("runs: want 1 or more, got %d", o.Runs)
+	for what, number := range map[string]int{"procs": o.Procs, "clusters": o.Clusters, "runs": o.Runs} {
+		if number < 1 {
+			return fmt.Errorf("%s: want 1 or more, got %d", what, number)
+		}
 	}
 	return o.Lab.Validate()
 }

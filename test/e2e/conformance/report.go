@@ -36,11 +36,15 @@ type Run struct {
 	Passed  int       `json:"passed"`
 	Failed  int       `json:"failed"`
 	Skipped int       `json:"skipped"`
+	// Contradicted cases expect what NetworkPolicy does not mean.
+	Contradicted int `json:"contradicted"`
 	// FailedNames are the names of the cases that failed.
 	FailedNames []string `json:"failedNames"`
 	// Trouble is what went wrong beside the cases: the suite did not come to its end, an agent ended.
 	Trouble []string `json:"trouble"`
-	Cases   []Case   `json:"cases"`
+	// Notes are contradictions that concern no single case.
+	Notes []string `json:"notes,omitempty"`
+	Cases []Case   `json:"cases"`
 }
 
 // newRun counts the cases.
@@ -48,7 +52,8 @@ func newRun(cluster string, started time.Time, took time.Duration, cases []Case,
 	r := Run{
 		Cluster: cluster, Started: started.UTC(), Seconds: took.Seconds(),
 		Passed: count(cases, Passed), Failed: count(cases, Failed), Skipped: count(cases, Skipped),
-		FailedNames: []string{}, Trouble: trouble, Cases: cases,
+		Contradicted: count(cases, Contradicted),
+		FailedNames:  []string{}, Trouble: trouble, Cases: cases,
 	}
 	for _, c := range cases {
 		if c.Outcome == Failed {
@@ -65,7 +70,8 @@ func newRun(cluster string, started time.Time, took time.Duration, cases []Case,
 func (r Run) OK() bool { return r.Passed > 0 && r.Failed == 0 && len(r.Trouble) == 0 }
 
 func (r Run) String() string {
-	return fmt.Sprintf("%s cluster: %d passed, %d failed, %d skipped in %.0f s", r.Cluster, r.Passed, r.Failed, r.Skipped, r.Seconds)
+	return fmt.Sprintf("%s cluster: %d passed, %d failed, %d skipped, %d contradictions in %.0f s",
+		r.Cluster, r.Passed, r.Failed, r.Skipped, r.Contradicted, r.Seconds)
 }
 
 // OK tells whether every run is as it ought to be, and there is any.
@@ -106,12 +112,13 @@ func (r Report) Markdown() string {
 	if r.LeftOut != "" {
 		fmt.Fprintf(&b, "Not run: %s.\n\n", r.LeftOut)
 	}
-	b.WriteString("| run | cluster | started (UTC) | passed | failed | skipped | seconds |\n|---|---|---|---|---|---|---|\n")
+	b.WriteString("| run | cluster | started (UTC) | passed | failed | skipped | contradictions | seconds |\n|---|---|---|---|---|---|---|---|\n")
 	for i, run := range r.Runs {
-		fmt.Fprintf(&b, "| %d | %s | %s | %d | %d | %d | %.0f |\n", i+1, run.Cluster, run.Started.Format(time.DateTime), run.Passed, run.Failed, run.Skipped, run.Seconds)
+		fmt.Fprintf(&b, "| %d | %s | %s | %d | %d | %d | %d | %.0f |\n", i+1, run.Cluster, run.Started.Format(time.DateTime), run.Passed, run.Failed, run.Skipped, run.Contradicted, run.Seconds)
 	}
 	for i, run := range r.Runs {
 		r.writeTrouble(&b, i+1, run)
+		writeContradictions(&b, i+1, run)
 	}
 	r.writeCases(&b)
 	return b.String()
@@ -127,6 +134,22 @@ func (r Report) writeTrouble(b *strings.Builder, number int, run Run) {
 	}
 	for _, c := range run.Cases {
 		if c.Outcome == Failed {
+			fmt.Fprintf(b, "- %s: %s\n", c.Name, oneLine(c.Message))
+		}
+	}
+}
+
+// writeContradictions says where the suite expects what NetworkPolicy does not mean.
+func writeContradictions(b *strings.Builder, number int, run Run) {
+	if len(run.Notes) == 0 && run.Contradicted == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\n## Contradictions in run %d\n\n", number)
+	for _, n := range run.Notes {
+		fmt.Fprintf(b, "- %s\n", oneLine(n))
+	}
+	for _, c := range run.Cases {
+		if c.Outcome == Contradicted {
 			fmt.Fprintf(b, "- %s: %s\n", c.Name, oneLine(c.Message))
 		}
 	}
@@ -155,7 +178,7 @@ func (r Report) writeCases(b *strings.Builder) {
 
 // oneLine keeps the beginning of a text, as one line.
 func oneLine(text string) string {
-	const limit = 300
+	const limit = 1000
 	text = strings.Join(strings.Fields(text), " ")
 	if len(text) > limit {
 		text = strings.ToValidUTF8(text[:limit], "") + " ..."

@@ -71,7 +71,7 @@ func TestReportIsKept(t *testing.T) {
 	for _, want := range []string{
 		"# Conformance: upstream, FAILED",
 		"| upstream | v1 | abc | nftables | ipv4 | iptables | vxlan | 2 | 6 |",
-		"| 1 | fresh | 1970-01-01 00:00:00 | 2 | 0 | 0 | 90 |",
+		"| 1 | fresh | 1970-01-01 00:00:00 | 2 | 0 | 0 | 0 | 90 |",
 		"- node1: the agent ended with status 2",
 		"- b: 3 wrong results",
 		"| b | passed, 2.0 s | failed, 2.0 s |",
@@ -88,6 +88,7 @@ func TestOptionsAreNamedWhenWrong(t *testing.T) {
 		"backend":      func(o *Options) { o.Backend = "ipvs" },
 		"IP family":    func(o *Options) { o.Lab.IPFamily = "ipv5" },
 		"procs":        func(o *Options) { o.Procs = 0 },
+		"clusters":     func(o *Options) { o.Clusters = 0 },
 		"runs":         func(o *Options) { o.Runs = 0 },
 		"kube-proxy":   func(o *Options) { o.Lab.ProxyMode = "ipvs" },
 		"back end of ": func(o *Options) { o.Lab.FlannelBackend = "udp" },

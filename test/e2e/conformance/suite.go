@@ -27,30 +27,33 @@ type suite interface {
 	// images are those that its pods run.
 	images(ctx context.Context) ([]image.Image, error)
 	// run runs its cases, and tells progress about each. An error says that the suite did not come to its end;
-	// failing cases are none.
-	run(ctx context.Context, env environment) ([]Case, error)
+	// failing cases are none. Notes are what else a report should say.
+	run(ctx context.Context, env environment) (cases []Case, notes []string, err error)
 	// parallel is how many cases run at a time.
 	parallel() int
+	// sites is how many clusters it wants.
+	sites() int
 	// leftOut says which of its cases are not run, and why.
 	leftOut() string
 }
 
 // environment is what a run works with.
 type environment struct {
-	cluster  *lab.Cluster
+	// clusters are those that the cases may run on. Their number is what the suite asked for.
+	clusters []*lab.Cluster
 	progress *progress.Printer
 	// log is the path of the file for all that the suite says, and junit the one for its results.
 	log, junit string
 }
 
 func suites(o Options) []suite {
-	return []suite{&upstream{procs: o.Procs}, &cyclonus{include: o.Include}}
+	return []suite{&upstream{procs: o.Procs}, &cyclonus{include: o.Include, clusters: o.Clusters}, &program{include: o.Include}}
 }
 
 // command prepares a program of a suite, which sees this machine's files and the cluster's network. An interrupted
 // one may clean up.
-func (e environment) command(ctx context.Context, argv ...string) (*lab.Command, error) {
-	cmd, err := e.cluster.ShellCommand(ctx, argv...)
+func (e environment) command(ctx context.Context, c *lab.Cluster, argv ...string) (*lab.Command, error) {
+	cmd, err := c.ShellCommand(ctx, argv...)
 	if err != nil {
 		return nil, err
 	}
@@ -61,13 +64,13 @@ func (e environment) command(ctx context.Context, argv ...string) (*lab.Command,
 	return cmd, nil
 }
 
-// watched runs a command whose output goes to the log and, line by line, to watch.
-func (e environment) watched(cmd *lab.Command, watch func(line string)) error {
+// watched runs a command whose output goes to a log and, line by line, to watch.
+func (e environment) watched(cmd *lab.Command, logFile string, watch func(line string)) error {
 	// A former run's results must not stand for this one's.
 	if err := os.Remove(e.junit); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	log, err := os.Create(e.log)
+	log, err := os.Create(logFile)
 	if err != nil {
 		return err
 	}

@@ -39,6 +39,8 @@ func (u *upstream) leftOut() string {
 	return "specs of " + sctpSpecs + ": they need the kernel's SCTP sockets"
 }
 
+func (u *upstream) sites() int { return 1 }
+
 func (u *upstream) parallel() int { return u.procs }
 
 func (u *upstream) build(ctx context.Context, dirs lab.Dirs, p *progress.Printer) (string, error) {
@@ -52,8 +54,8 @@ func (u *upstream) images(ctx context.Context) ([]image.Image, error) {
 	return []image.Image{img}, err
 }
 
-func (u *upstream) run(ctx context.Context, env environment) ([]Case, error) {
-	cmd, err := env.command(ctx, u.built.Bin["ginkgo"],
+func (u *upstream) run(ctx context.Context, env environment) ([]Case, []string, error) {
+	cmd, err := env.command(ctx, env.clusters[0], u.built.Bin["ginkgo"],
 		"--procs="+strconv.Itoa(u.procs),
 		"--focus="+netpolSpecs,
 		"--skip="+sctpSpecs,
@@ -65,29 +67,29 @@ func (u *upstream) run(ctx context.Context, env environment) ([]Case, error) {
 		u.built.Bin["e2e.test"],
 		"--",
 		"--provider=skeleton",
-		"--kubeconfig="+env.cluster.Kubeconfig,
+		"--kubeconfig="+env.clusters[0].Kubeconfig,
 		"--allowed-not-ready-nodes=-1",
 		"--minStartupPods=0",
 	)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	watch := ginkgoWatch{progress: env.progress, total: "?"}
-	runErr := env.watched(cmd, watch.line)
+	runErr := env.watched(cmd, env.log, watch.line)
 	// Failing specs make the status 1; the results say which.
 	var exit *exec.ExitError
 	if runErr != nil && !errors.As(runErr, &exit) {
-		return nil, fmt.Errorf("e2e.test: %w", runErr)
+		return nil, nil, fmt.Errorf("e2e.test: %w", runErr)
 	}
 	cases, err := readJUnit(env.junit)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("e2e.test (output: %s): %w", env.log, runErr), err)
+		return nil, nil, errors.Join(fmt.Errorf("e2e.test (output: %s): %w", env.log, runErr), err)
 	}
 	asked := askedFor(cases)
 	if runErr != nil && count(asked, Failed) == 0 {
-		return asked, fmt.Errorf("e2e.test (output: %s): %w, and no case failed", env.log, runErr)
+		return asked, nil, fmt.Errorf("e2e.test (output: %s): %w, and no case failed", env.log, runErr)
 	}
-	return asked, nil
+	return asked, nil, nil
 }
 
 // askedFor are the cases that ought to run, and others that failed. The results list all of the suite's specs.

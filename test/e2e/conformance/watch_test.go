@@ -43,7 +43,7 @@ func TestGinkgoWatch(t *testing.T) {
 	}
 }
 
-const cyclonusOutput = `testing 2 cases
+const programOutput = `testing 2 cases
 
 test #1: deny all, ingress
  - tags: a, b
@@ -60,18 +60,18 @@ Discrepancy found:4 wrong, 36 ignored, 284 correct
 finished policy #2
 `
 
-// cyclonusResults is what Cyclonus writes: one suite, no times, no reasons.
-const cyclonusResults = `<testsuite tests="0" failures="1" time="" name="cyclonus">
+// programResults is what Cyclonus writes: one suite, no times, no reasons.
+const programResults = `<testsuite tests="0" failures="1" time="" name="cyclonus">
     <testcase classname="" name="deny all, ingress" time=""></testcase>
     <testcase classname="" name="deny all, ingress" time="">
         <failure message="" type=""></failure>
     </testcase>
 </testsuite>`
 
-func TestCyclonusWatch(t *testing.T) {
-	w := cyclonusWatch{progress: progress.New(&bytes.Buffer{}), total: "?", seconds: map[string]float64{}, wrong: map[string]string{}}
-	eachLine(strings.NewReader(cyclonusOutput), w.line)
-	cases, err := w.complete(parse(t, cyclonusResults))
+func TestProgramWatch(t *testing.T) {
+	w := programWatch{progress: progress.New(&bytes.Buffer{}), total: "?", seconds: map[string]float64{}, wrong: map[string]string{}}
+	eachLine(strings.NewReader(programOutput), w.line)
+	cases, err := w.complete(parse(t, programResults))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,8 +85,8 @@ func TestCyclonusWatch(t *testing.T) {
 	}
 }
 
-func TestCyclonusResultsMustBeThoseAnnounced(t *testing.T) {
-	w := cyclonusWatch{names: []string{"#1: a", "#2: b"}}
+func TestProgramResultsMustBeThoseAnnounced(t *testing.T) {
+	w := programWatch{names: []string{"#1: a", "#2: b"}}
 	if _, err := w.complete([]Case{{Name: "a"}}); err == nil {
 		t.Error("a case without a result is no error")
 	}

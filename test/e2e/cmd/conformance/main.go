@@ -34,10 +34,16 @@ func main() {
 
 func command() *cobra.Command {
 	o := conformance.DefaultOptions()
+	choices := conformance.Choices{
+		IPFamilies: []string{o.Lab.IPFamily}, ProxyModes: []string{o.Lab.ProxyMode}, FlannelBackends: []string{o.Lab.FlannelBackend},
+	}
 	var state string
 	cmd := &cobra.Command{
-		Use:           "conformance",
-		Short:         "Run a suite of others against the agent on a real cluster and keep a report",
+		Use:   "conformance",
+		Short: "Run a suite of others against the agent on a real cluster and keep a report",
+		Long: `Runs a suite of others against the agent on a real cluster, which it starts and ends, and keeps a report. With more
+than one IP family, mode of kube-proxy or back end of Flannel, it does so for every combination, one after the other, and
+writes a table.`,
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -55,17 +61,18 @@ func command() *cobra.Command {
 			if err := os.MkdirAll(o.Results, 0o755); err != nil {
 				return err
 			}
-			return conformance.Execute(cmd.Context(), dirs, o, progress.New(cmd.ErrOrStderr()))
+			return conformance.ExecuteAll(cmd.Context(), dirs, choices.Combine(o), progress.New(cmd.ErrOrStderr()))
 		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.Suite, "suite", o.Suite, "what to run: "+strings.Join(conformance.Suites(), ", "))
 	flags.StringSliceVar(&o.Include, "include", nil, "run only the cases of cyclonus that have one of these tags")
 	flags.StringVar(&o.Backend, "backend", o.Backend, "what the agent renders to: "+strings.Join(conformance.Backends(), ", "))
-	flags.StringVar(&o.Lab.IPFamily, "ip-family", o.Lab.IPFamily, "the cluster's: "+strings.Join(lab.IPFamilies(), ", "))
+	flags.StringSliceVar(&choices.IPFamilies, "ip-family", choices.IPFamilies, "the clusters': "+strings.Join(lab.IPFamilies(), ", "))
+	flags.StringSliceVar(&choices.ProxyModes, "proxy-mode", choices.ProxyModes, "kube-proxy's modes: "+strings.Join(lab.ProxyModes(), ", "))
+	flags.StringSliceVar(&choices.FlannelBackends, "flannel-backend", choices.FlannelBackends, "Flannel's back ends: "+strings.Join(lab.FlannelBackends(), ", "))
 	flags.IntVar(&o.Procs, "procs", o.Procs, "how many specs of the upstream suite to run at a time")
-	flags.StringVar(&o.Lab.ProxyMode, "proxy-mode", o.Lab.ProxyMode, "kube-proxy's mode: iptables or nftables")
-	flags.StringVar(&o.Lab.FlannelBackend, "flannel-backend", o.Lab.FlannelBackend, "Flannel's back end: vxlan or host-gw")
+	flags.IntVar(&o.Clusters, "clusters", o.Clusters, "how many clusters share the cases of cyclonus")
 	flags.IntVar(&o.Runs, "runs", o.Runs, "how often to run the suite, one after the other on one cluster")
 	flags.BoolVar(&o.Keep, "keep", false, "leave the cluster up; the next call uses it again")
 	flags.StringVar(&o.Results, "results", "", "folder of the reports (default results/conformance in the checkout)")

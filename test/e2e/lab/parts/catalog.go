@@ -81,9 +81,13 @@ func Catalog() []Part {
 func Optional() []Part {
 	return []Part{
 		{
-			Name:        Agnhost,
-			Module:      "k8s.io/kubernetes",
-			Programs:    []Program{{"k8s.io/kubernetes/test/images/agnhost", "agnhost"}},
+			Name:   Agnhost,
+			Module: "k8s.io/kubernetes",
+			Programs: []Program{
+				{"k8s.io/kubernetes/test/images/agnhost", "agnhost"},
+				{"github.com/netpol-agent/netpol-agent/test/e2e/parts/agnhost/quick", "agnhost-quick"},
+			},
+			Sources:     []string{"quick/main.go"},
 			VersionVars: kubernetesVersion(),
 		},
 		{
@@ -95,9 +99,14 @@ func Optional() []Part {
 			VersionVars: kubernetesVersion(),
 		},
 		{
-			Name:     Cyclonus,
-			Module:   "github.com/mattfenwick/cyclonus",
-			Programs: []Program{{"github.com/mattfenwick/cyclonus/cmd/cyclonus", "cyclonus"}},
+			Name:   Cyclonus,
+			Module: "github.com/mattfenwick/cyclonus",
+			Programs: []Program{
+				{"github.com/mattfenwick/cyclonus/cmd/cyclonus", "cyclonus"},
+				{"github.com/mattfenwick/cyclonus/cmd/worker", "cyclonus-worker"},
+				{"github.com/netpol-agent/netpol-agent/test/e2e/parts/cyclonus/batch", "cyclonus-batch"},
+			},
+			Sources: []string{"batch/main.go"},
 		},
 	}
 }

@@ -24,6 +24,8 @@ type Part struct {
 	Programs []Program
 	// Tests are packages of tests, each to be built as an executable.
 	Tests []Program `json:",omitempty"`
+	// Sources are the files of the part's folder that programs of its own consist of.
+	Sources []string `json:",omitempty"`
 	// Tags are build tags.
 	Tags []string
 	// VersionVars are the string variables the linker sets to the release of Module.

@@ -29,7 +29,7 @@ type Recipe struct {
 // ReadRecipe reads what is pinned in the part's folder.
 func ReadRecipe(part Part, dir, goVersion, goArch string) (Recipe, error) {
 	r := Recipe{Part: part, GoVersion: goVersion, GoArch: goArch, Files: map[string]string{}}
-	names := []string{"go.mod", "go.sum"}
+	names := append([]string{"go.mod", "go.sum"}, part.Sources...)
 	for _, file := range part.Replace {
 		if file != "" {
 			names = append(names, file)

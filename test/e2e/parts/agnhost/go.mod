@@ -144,4 +144,7 @@ replace (
 	k8s.io/streaming => k8s.io/streaming v0.36.3
 )
 
-tool k8s.io/kubernetes/test/images/agnhost
+tool (
+	github.com/netpol-agent/netpol-agent/test/e2e/parts/agnhost/quick
+	k8s.io/kubernetes/test/images/agnhost
+)
