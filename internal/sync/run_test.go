@@ -33,7 +33,7 @@ func testConfig(t *testing.T, api *rest.Config, b *fakeBackend) Config {
 		OpenBackend: func(BackendObserver) (*Opened, error) {
 			return &Opened{Backend: b, Name: "fake", Reason: "a test"}, nil
 		},
-		HealthAddr:  freePort(t), MetricsAddr: freePort(t),
+		HealthAddr: freePort(t), MetricsAddr: freePort(t),
 		StatusSocket: fmt.Sprintf("@netpol-agent-test-%d-%d", os.Getpid(), socketNumber.Add(1)),
 		Log:          quiet(), silentFor: time.Second,
 	}
