@@ -13,7 +13,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/e2e/install/traffic"
 )
 
-// pace is the time between two packets of a stream: 22 streams, each 100 times a second.
+// pace is the time between two packets of a stream: 25 streams, each 100 times a second.
 const pace = 10 * time.Millisecond
 
 // streams are all pairs of a client and a server, with what the policies say of them.
