@@ -94,3 +94,46 @@ func TestProgramResultsMustBeThoseAnnounced(t *testing.T) {
 		t.Error("a result of another case is no error")
 	}
 }
+
+const cyclonusOutput = `resources:
+@cases 2 of 216
+starting
+
+@case {"number":3,"description":"b","seconds":2,"steps":[{"tries":1,"cells":324,"notable":[]}]}
+@case {"number":1,"description":"a","seconds":1.5,"steps":[{"tries":2,"cells":324,"notable":[{"from":"x/a","to":"y/a","port":"TCP/80","expected":"allowed","observed":"blocked"}]}]}
+`
+
+func TestCyclonusWatch(t *testing.T) {
+	var out bytes.Buffer
+	w := &cyclonusWatch{progress: progress.New(&out)}
+	eachLine(strings.NewReader(cyclonusOutput), w.line)
+	if err := w.complete(); err != nil {
+		t.Fatal(err)
+	}
+	cases := w.cases()
+	if len(cases) != 2 || cases[0].Name != "#1: a" || cases[0].Outcome != Failed || cases[1].Name != "#3: b" || cases[1].Outcome != Passed {
+		t.Fatalf("%+v", cases)
+	}
+	if want := "1 of 2: passed, 2.0 s: #3: b\n"; !strings.Contains(out.String(), want) {
+		t.Errorf("no %q in\n%s", want, out.String())
+	}
+	if notes := strings.Join(w.notes(), "\n"); !strings.Contains(notes, "648 connections were compared; 1 steps") {
+		t.Errorf("notes: %s", notes)
+	}
+}
+
+func TestCyclonusMustBeComplete(t *testing.T) {
+	const result = `@case {"number":3,"description":"b","steps":[{"tries":1,"cells":1,"notable":[]}]}`
+	for what, output := range map[string]string{
+		"a case without a result": "@cases 2 of 2\n" + result,
+		"two results of a case":   "@cases 2 of 2\n" + result + "\n" + result,
+		"a result that is none":   "@cases 1 of 1\n" + result + "\n@case {",
+		"a number that is none":   "@cases one\n",
+	} {
+		w := &cyclonusWatch{progress: progress.New(&bytes.Buffer{})}
+		eachLine(strings.NewReader(output), w.line)
+		if w.complete() == nil {
+			t.Errorf("%s is no error", what)
+		}
+	}
+}
