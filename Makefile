@@ -22,7 +22,7 @@ export GOFLAGS := -buildvcs=false $(filter-out -buildvcs=%,$(GOFLAGS))
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} \
 	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
-	  /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	  /^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ Build
 
@@ -100,17 +100,31 @@ bench: ## hold times, memory and packet cost against their limits (root)
 
 ##@ Conformance
 
-# What to run on what; "go run ./test/e2e/cmd/conformance --help" lists the rest.
+# What to run on what; lists, with commas, of the last three run every combination.
+# "go run ./test/e2e/cmd/conformance --help" lists the rest.
 SUITE           ?= upstream
 BACKEND         ?= nftables
 IP_FAMILY       ?= ipv4
 PROXY_MODE      ?= iptables
 FLANNEL_BACKEND ?= vxlan
+# Runs of the suite on one cluster: the second meets a used one.
+RUNS            ?= $(if $(filter upstream,$(SUITE)),2,1)
+
+CONFORMANCE = $(GO) run ./test/e2e/cmd/conformance --suite $(SUITE) --backend $(BACKEND) --runs $(RUNS)
 
 .PHONY: conformance
-conformance: ## a suite of others on a fresh and then used cluster, report in results/ (SUITE=upstream PROXY_MODE=... root)
-	$(GO) run ./test/e2e/cmd/conformance --runs 2 --suite $(SUITE) --backend $(BACKEND) \
-	  --ip-family $(IP_FAMILY) --proxy-mode $(PROXY_MODE) --flannel-backend $(FLANNEL_BACKEND)
+conformance: ## a suite of others, report in results/ (SUITE=upstream|cyclonus IP_FAMILY=ipv4|ipv6|dual PROXY_MODE=... root)
+	$(CONFORMANCE) --ip-family $(IP_FAMILY) --proxy-mode $(PROXY_MODE) --flannel-backend $(FLANNEL_BACKEND)
+
+.PHONY: conformance-ci
+conformance-ci: RUNS = 1
+conformance-ci: ## the upstream suite on an IPv4 and on a dual-stack cluster (root)
+	$(CONFORMANCE) --ip-family ipv4,dual
+
+.PHONY: conformance-all
+conformance-all: RUNS = 1
+conformance-all: ## the suite on every combination of IP family, kube-proxy's mode and Flannel's back end (SUITE=... root)
+	$(CONFORMANCE) --ip-family ipv4,ipv6,dual --proxy-mode iptables,nftables --flannel-backend vxlan,host-gw
 
 include hack/package.mk
 
