@@ -14,8 +14,6 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/compiler"
 	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 	"github.com/netpol-agent/netpol-agent/internal/manifest"
-	"github.com/netpol-agent/netpol-agent/internal/render/nft"
-	"github.com/netpol-agent/netpol-agent/internal/render/nft/kernel"
 	"github.com/netpol-agent/netpol-agent/test/kernel/lab"
 )
 
@@ -26,8 +24,8 @@ const thisNode = "node-1"
 type agent struct {
 	t        testing.TB
 	comp     *compiler.Compiler
-	conn     *kernel.Conn
-	renderer *nft.Renderer
+	backend  backend
+	renderer renderer
 
 	// What the agent was told, by namespace/name or name.
 	pods       map[string]*corev1.Pod
@@ -38,12 +36,7 @@ type agent struct {
 
 func newAgent(t testing.TB, l *lab.Lab) *agent {
 	t.Helper()
-	conn, err := kernel.Open(kernel.WithNetNS(l.Node.FD()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	a := &agent{t: t, conn: conn, nodeAddrs: l.NodeAddrs()}
+	a := &agent{t: t, backend: openBackend(t, l.Node), nodeAddrs: l.NodeAddrs()}
 	a.restart()
 	return a
 }
@@ -52,7 +45,7 @@ func newAgent(t testing.TB, l *lab.Lab) *agent {
 func (a *agent) restart() {
 	a.comp = compiler.New(compiler.Options{Node: thisNode})
 	a.comp.SetNodeAddrs(a.nodeAddrs)
-	a.renderer = nft.New(a.conn, nft.Options{})
+	a.renderer = a.backend.renderer(0)
 	a.pods, a.namespaces = map[string]*corev1.Pod{}, map[string]*corev1.Namespace{}
 	a.policies = map[string]*networkingv1.NetworkPolicy{}
 }

@@ -20,8 +20,6 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/compiler/evaluator"
 	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
-	"github.com/netpol-agent/netpol-agent/internal/render/nft"
-	"github.com/netpol-agent/netpol-agent/internal/render/nft/kernel"
 	"github.com/netpol-agent/netpol-agent/test/kernel/lab"
 )
 
@@ -66,7 +64,7 @@ const (
 type shooting struct {
 	*lab.Range
 	comp     *compiler.Compiler
-	renderer *nft.Renderer
+	renderer renderer
 	ids      uint16
 	// denied are all packets that must not have passed, not even late.
 	denied map[lab.Key]oracle.Packet
@@ -76,17 +74,13 @@ type shooting struct {
 // through it. The kernel, the oracle and the evaluator must agree on each.
 func TestKernelPropertyVerdicts(t *testing.T) {
 	r := lab.NewRange(t, randomPods, randomUplink)
-	conn, err := kernel.Open(kernel.WithNetNS(r.Node.FD()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
+	b := openBackend(t, r.Node)
 	passed, dropped := 0, 0
 	rapid.Check(t, func(rt *rapid.T) {
 		h := randomHistory(rt)
 		// A new renderer adopts the former case's table, or puts its own in its place.
 		s := &shooting{Range: r, comp: compiler.New(compiler.Options{Node: randomNode}), denied: map[lab.Key]oracle.Packet{},
-			renderer: nft.New(conn, nft.Options{MaxCost: rapid.SampledFrom([]int{0, 2, 30}).Draw(rt, "largest transaction")})}
+			renderer: b.renderer(rapid.SampledFrom([]int{0, 2, 30}).Draw(rt, "largest transaction"))}
 		s.comp.SetNodeAddrs(h.Final.NodeAddrs[randomNode])
 		r.Witness.Reset()
 		next := 0

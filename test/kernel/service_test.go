@@ -3,8 +3,6 @@ package kernel
 import (
 	"testing"
 
-	"github.com/netpol-agent/netpol-agent/internal/render/nft"
-	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 	"github.com/netpol-agent/netpol-agent/test/kernel/lab"
 )
 
@@ -146,11 +144,11 @@ func TestKernelOutputHook(t *testing.T) {
 		} {
 			c.p.SrcPort = w.lab.ID()
 			w.injectFrom(t, w.lab.Node, c.p, c.pass)
-			v, steps := nft.Render(w.comp.Program()).Trace(ruleset.Output, ruleset.Packet{
-				Src: c.p.Src, Dst: c.p.Dst, Protocol: c.p.Protocol, DstPort: c.p.DstPort, SYN: true, LocalSource: w.isNode(c.p.Src),
+			pass, why := w.backend.trace(w.comp.Program(), tracedPacket{
+				src: c.p.Src, dst: c.p.Dst, protocol: c.p.Protocol, dstPort: c.p.DstPort, output: true, local: w.isNode(c.p.Src),
 			})
-			if (v.Kind == ruleset.Accept) != c.pass {
-				t.Errorf("%s: the trace at the output hook says otherwise: %v", c.p, steps)
+			if pass != c.pass {
+				t.Errorf("%s: the trace at the output hook says otherwise: %s", c.p, why)
 			}
 		}
 	}

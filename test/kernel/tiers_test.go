@@ -6,8 +6,6 @@ import (
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler/evaluator"
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
-	"github.com/netpol-agent/netpol-agent/internal/render/nft"
-	"github.com/netpol-agent/netpol-agent/internal/render/nft/kernel"
 	"github.com/netpol-agent/netpol-agent/test/kernel/lab"
 )
 
@@ -44,13 +42,8 @@ func tiered() *program.Program {
 // TestKernelTiers shows that the kernel tries tiers in order, the rules of a tier in order, and all stacks of an address.
 func TestKernelTiers(t *testing.T) {
 	r := lab.NewRange(t, randomPods, randomUplink)
-	conn, err := kernel.Open(kernel.WithNetNS(r.Node.FD()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
 	p := tiered()
-	if _, err := nft.New(conn, nft.Options{}).Sync(p); err != nil {
+	if _, err := openBackend(t, r.Node).renderer(0).Sync(p); err != nil {
 		t.Fatal(err)
 	}
 	const accept, deny = true, false

@@ -17,8 +17,6 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/compiler/evaluator"
 	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
-	"github.com/netpol-agent/netpol-agent/internal/render/nft"
-	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 	"github.com/netpol-agent/netpol-agent/test/kernel/lab"
 )
 
@@ -251,19 +249,11 @@ func (w *world) readings(p oracle.Packet) map[string]reading {
 	if w.isNode(p.Dst) {
 		return out // such packets take the input hook, where there is no rule
 	}
-	hook := ruleset.Forward
-	if w.isNode(p.Src) {
-		hook = ruleset.Output
-	}
-	rules := nft.Render(w.comp.Program())
-	v, steps := rules.Trace(hook, ruleset.Packet{
-		Src: p.Src, Dst: p.Dst, Protocol: p.Protocol, DstPort: p.DstPort, ICMPType: p.ICMPv6Type, SYN: true, LocalSource: w.isNode(p.Src),
+	pass, why := w.backend.trace(w.comp.Program(), tracedPacket{
+		src: p.Src, dst: p.Dst, protocol: p.Protocol, dstPort: p.DstPort, icmpType: p.ICMPv6Type,
+		output: w.isNode(p.Src), local: w.isNode(p.Src),
 	})
-	why := ""
-	for _, s := range steps {
-		why += s.String() + "\n"
-	}
-	out["trace"] = reading{v.Kind == ruleset.Accept, why}
+	out["trace"] = reading{pass, why}
 	return out
 }
 

@@ -13,9 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Priorities of the witness's base chains; what is judged between them is what the witness can tell.
+// Priorities of the witness's base chains; what is judged between them is what the witness can tell: iptables stands at 0,
+// our nftables table at 5.
 const (
-	beforePriority = 4
+	beforePriority = -1
 	afterPriority  = 6
 )
 

@@ -1,0 +1,169 @@
+package kernel
+
+import (
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
+	"github.com/netpol-agent/netpol-agent/internal/render"
+	"github.com/netpol-agent/netpol-agent/internal/render/iptables"
+	iptools "github.com/netpol-agent/netpol-agent/internal/render/iptables/kernel"
+	iprules "github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
+	"github.com/netpol-agent/netpol-agent/internal/render/nft"
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/kernel"
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
+	"github.com/netpol-agent/netpol-agent/test/kernel/lab"
+	"github.com/netpol-agent/netpol-agent/test/testns"
+)
+
+// The backends that these tests run for; KERNEL_BACKEND names one, the first if it is not set.
+const (
+	backendNFT       = "nftables"
+	backendLegacy    = "iptables-legacy"
+	backendIPTNFT    = "iptables-nft"
+	backendVariable  = "KERNEL_BACKEND"
+	smallTransaction = 10
+)
+
+// renderer is what the tests need of a backend's renderer.
+type renderer interface {
+	Sync(p *program.Program) (render.Stats, error)
+	Apply(p *program.Program, d *program.Delta) (render.Stats, error)
+	Text() string
+}
+
+// backend makes renderers at one node's kernel.
+type backend interface {
+	// renderer gives a new one, as a process that starts has it. maxCost bounds the transactions of a start, where
+	// there is such a bound; 0 for its default.
+	renderer(maxCost int) renderer
+	// remove removes all rules, which opens everything.
+	remove() error
+	// trace says what the rules of a program do to a packet that opens a connection, and why.
+	trace(p *program.Program, pkt tracedPacket) (pass bool, why string)
+}
+
+// tracedPacket is the first packet of a connection.
+type tracedPacket struct {
+	src, dst netip.Addr
+	protocol uint8
+	dstPort  uint16
+	icmpType uint8
+	// output says that it leaves through the output hook, local that its source is an address of the node.
+	output, local bool
+}
+
+// openBackend opens the backend under test in a namespace.
+func openBackend(t testing.TB, ns *lab.Namespace) backend {
+	t.Helper()
+	name := os.Getenv(backendVariable)
+	if name == "" {
+		name = backendNFT
+	}
+	return openNamed(t, ns, name)
+}
+
+func openNamed(t testing.TB, ns *lab.Namespace, name string) backend {
+	t.Helper()
+	switch name {
+	case backendNFT:
+		conn, err := kernel.Open(kernel.WithNetNS(ns.FD()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		return nftBackend{conn}
+	case backendLegacy, backendIPTNFT:
+		b := iptBackend{ns: ns}
+		if err := ns.Do(func() (err error) {
+			b.tools, err = iptools.Open(iptools.Variant(strings.TrimPrefix(name, "iptables-")))
+			return err
+		}); err != nil {
+			testns.Cannot(t, "%v", err)
+		}
+		return b
+	}
+	t.Fatalf("%s: no backend %q", backendVariable, name)
+	return nil
+}
+
+type nftBackend struct{ conn *kernel.Conn }
+
+func (b nftBackend) renderer(maxCost int) renderer {
+	return nft.New(b.conn, nft.Options{MaxCost: maxCost})
+}
+
+func (b nftBackend) remove() error {
+	_, err := nft.Cleanup(b.conn, false)
+	return err
+}
+
+func (nftBackend) trace(p *program.Program, pkt tracedPacket) (bool, string) {
+	hook := ruleset.Forward
+	if pkt.output {
+		hook = ruleset.Output
+	}
+	v, steps := nft.Render(p).Trace(hook, ruleset.Packet{
+		Src: pkt.src, Dst: pkt.dst, Protocol: pkt.protocol, DstPort: pkt.dstPort, ICMPType: pkt.icmpType, SYN: true, LocalSource: pkt.local,
+	})
+	why := ""
+	for _, s := range steps {
+		why += s.String() + "\n"
+	}
+	return v.Kind == ruleset.Accept, why
+}
+
+// iptBackend runs the tools inside the namespace.
+type iptBackend struct {
+	ns    *lab.Namespace
+	tools *iptools.Tools
+}
+
+func (b iptBackend) renderer(int) renderer {
+	return iptables.New(b, iptables.Options{Variant: string(b.tools.Variant())})
+}
+
+func (b iptBackend) place() iptables.Place {
+	return iptables.Place{Name: b.tools.Variant().Name(), Kernel: b}
+}
+
+func (b iptBackend) remove() error {
+	_, err := iptables.Cleanup([]iptables.Place{b.place()}, false)
+	return err
+}
+
+func (iptBackend) trace(p *program.Program, pkt tracedPacket) (bool, string) {
+	chain := iprules.ChainForward
+	if pkt.output {
+		chain = iprules.ChainOutput
+	}
+	pass, steps := iptables.Render(p).Table(iprules.FamilyOf(pkt.src)).Trace(chain, iprules.Packet{
+		Src: pkt.src, Dst: pkt.dst, Protocol: pkt.protocol, DstPort: pkt.dstPort, ICMPv6Type: pkt.icmpType, SYN: true, LocalSource: pkt.local,
+	})
+	return pass, strings.Join(steps, "\n")
+}
+
+func (b iptBackend) Save(f iprules.Family) (out string, err error) {
+	err = b.ns.Do(func() (err error) { out, err = b.tools.Save(f); return })
+	return out, err
+}
+
+func (b iptBackend) Restore(f iprules.Family, script string) error {
+	return b.ns.Do(func() error { return b.tools.Restore(f, script) })
+}
+
+func (b iptBackend) SaveSets() (out string, err error) {
+	err = b.ns.Do(func() (err error) { out, err = b.tools.SaveSets(); return })
+	return out, err
+}
+
+func (b iptBackend) RestoreSets(script string) error {
+	return b.ns.Do(func() error { return b.tools.RestoreSets(script) })
+}
+
+func (b iptBackend) Head(f iprules.Family, chain string) (out []string, err error) {
+	err = b.ns.Do(func() (err error) { out, err = b.tools.Head(f, chain); return })
+	return out, err
+}
