@@ -84,11 +84,15 @@ property: ## oracle, evaluator and rendered rules agree on random clusters (PROP
 kernel: ## rules in a real kernel, packets in network namespaces (root)
 	$(GO) test -count=1 -timeout 20m -run '^TestKernel' -skip '^TestKernelSwap' ./...
 	$(GO) test -count=1 -timeout 20m ./internal/render/nft/kernel
+	KERNEL_BACKEND=iptables-legacy $(GO) test -count=1 -timeout 20m -run '^TestKernel' -skip '^TestKernelSwap' ./test/kernel
+	KERNEL_BACKEND=iptables-nft $(GO) test -count=1 -timeout 20m -run '^TestKernel' -skip '^TestKernelSwap' ./test/kernel
 
 .PHONY: swap
 swap: ## thousands of policy changes under traffic: nothing permitted lost, nothing forbidden through (root)
 	@# A run without this test must not pass for a good one.
-	$(GO) test -count=1 -timeout 20m -v -run '^TestKernelSwap' ./test/kernel/... | tee /dev/stderr | grep '^--- PASS: TestKernelSwap' >/dev/null
+	for b in nftables iptables-legacy iptables-nft; do \
+	  KERNEL_BACKEND=$$b $(GO) test -count=1 -timeout 20m -v -run '^TestKernelSwap' ./test/kernel/... | tee /dev/stderr | grep '^--- PASS: TestKernelSwapUnder' >/dev/null || exit 1; \
+	done
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for a while (FUZZTIME=20s)

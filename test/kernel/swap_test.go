@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,7 +20,10 @@ func swapChanges(t *testing.T) int {
 	t.Helper()
 	text := os.Getenv("KERNEL_CHANGES")
 	if text == "" {
-		if testing.Short() {
+		switch {
+		case strings.HasPrefix(os.Getenv(backendVariable), "iptables"):
+			return 300 // each is several processes
+		case testing.Short():
 			return 1000
 		}
 		return 10000
@@ -71,6 +75,8 @@ type changer struct {
 	rng        *rand.Rand
 	forms      []*networkingv1.NetworkPolicy
 	companions []*networkingv1.NetworkPolicy
+	// restarts is how many changes lie between two starts.
+	restarts int
 	// commits counts transactions that did something.
 	commits, swaps int
 }
@@ -78,7 +84,7 @@ type changer struct {
 // change is one change and its commit.
 func (c *changer) change(t *testing.T, i int) {
 	t.Helper()
-	if i%500 == 499 {
+	if i%c.restarts == c.restarts-1 {
 		// The agent starts again. With nftables it finds that too much is different, and puts a new table in the place of the
 		// old one; with iptables it takes up what it finds.
 		c.renderer = c.backend.renderer(smallTransaction)
@@ -176,7 +182,7 @@ func swapWorld(t *testing.T) *changer {
 	t.Helper()
 	l := lab.New(t)
 	w := &world{lab: l, agent: newAgent(t, l), witness: l.Witness()}
-	c := &changer{world: w, rng: rand.New(rand.NewPCG(1, 2)), forms: servingForms(t), companions: companions(t)}
+	c := &changer{world: w, restarts: min(500, swapChanges(t)/5), rng: rand.New(rand.NewPCG(1, 2)), forms: servingForms(t), companions: companions(t)}
 	w.restart()
 	w.tell(baseYAML)
 	c.setPolicy(c.forms[0].DeepCopy())
