@@ -187,6 +187,12 @@ func within(path string, f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// The first thread would outlive its goroutine. While it is held here, another one is found.
+			defer runtime.UnlockOSThread()
+			done <- within(path, f)
+			return
+		}
 		done <- func() error {
 			ns, err := os.Open(path)
 			if err != nil {

@@ -38,6 +38,13 @@ func (m Machine) within(scope Scope, f func() error) error {
 	go func() {
 		// The thread is never unlocked: it ends with the goroutine, and no other goroutine meets its namespaces.
 		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// The first thread outlives its goroutine, and the process would pass for one of the machine's. While
+			// it is held here, another thread is found.
+			defer runtime.UnlockOSThread()
+			done <- m.within(scope, f)
+			return
+		}
 		done <- func() error {
 			if err := m.enter(scope); err != nil {
 				return err

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -234,5 +235,32 @@ func TestKernelFindNeedsNoNotes(t *testing.T) {
 	}
 	if got, err := machine.Find(trace.StateDir + "x"); err != nil || len(got) != 0 {
 		t.Errorf("machines of another lab: %+v, %v", got, err)
+	}
+}
+
+// TestKernelWhoEntersStaysOutside holds that a process that works in a machine is not in it afterwards: it would end
+// itself along with the machine.
+func TestKernelWhoEntersStaysOutside(t *testing.T) {
+	hub, _, trace := start(t)
+	// Often enough that one of them begins on the process's first thread.
+	for range 10 {
+		var all sync.WaitGroup
+		for range 200 {
+			all.Go(func() {
+				if err := hub.Machine.Do(func() error { time.Sleep(time.Millisecond); return nil }); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+	}
+	processes, err := trace.Processes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range processes {
+		if p.Ref.PID == os.Getpid() {
+			t.Error("this process passes for one of the machine's")
+		}
 	}
 }
