@@ -30,6 +30,8 @@ type Opened struct {
 	Backend Backend
 	// Name says which renderer it is, Reason why this one.
 	Name, Reason string
+	// PreciseDrift says that Drifted says yes for changes of our own rules alone; see EngineConfig.
+	PreciseDrift bool
 	// Sweep removes what renderers that are not in use have left on the node; it gives what that was. It is called
 	// once Backend enforces, from a goroutine of its own, until it gives no error. Nil if there is nothing to sweep.
 	Sweep func() (removed []string, err error)

@@ -82,6 +82,9 @@ func (e *Engine) schedule(start time.Time) {
 	rest := dutyCycle * now.Sub(start)
 	e.nextSync = now.Add(max(e.cfg.Resync, rest))
 	e.nextDrift = now.Add(max(e.cfg.Drift, rest))
+	if e.cfg.PreciseDrift {
+		e.nextDrift = now.Add(e.cfg.Drift)
+	}
 }
 
 // committed notes that kernel and program are equal.

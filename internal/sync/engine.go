@@ -26,8 +26,12 @@ type EngineConfig struct {
 	Hooks       Hooks
 	// Resync is the time between two full comparisons of kernel and program; 0 means 60 s.
 	Resync time.Duration
-	// Drift is the time between two cheap looks whether somebody else changed the kernel's rules; 0 means 1 s.
+	// Drift is the time between two cheap looks whether somebody else changed the kernel's rules; 0 means 1 s, or half
+	// of it with PreciseDrift, because a rule in front of ours lets packets through.
 	Drift time.Duration
+	// PreciseDrift says that the backend's look finds changes of our own rules alone. Then it is not put off after a
+	// comparison that took long, as it is where others' busy commits would keep us comparing.
+	PreciseDrift bool
 }
 
 // Hooks are called in the engine's goroutine. They must not block; nil ones are left out.
@@ -89,6 +93,9 @@ type Engine struct {
 // NewEngine gives an engine that has not begun.
 func NewEngine(cfg EngineConfig) *Engine {
 	cfg.Resync = orDefault(cfg.Resync, 60*time.Second)
+	if cfg.PreciseDrift {
+		cfg.Drift = orDefault(cfg.Drift, 500*time.Millisecond)
+	}
 	cfg.Drift = orDefault(cfg.Drift, time.Second)
 	return &Engine{
 		cfg:     cfg,

@@ -181,7 +181,7 @@ func (a *agent) assemble() {
 	a.leftovers = newLeftovers(a.metrics, a.log)
 	a.engine = NewEngine(EngineConfig{
 		NewCompiler: func() Compiler { return compiler.New(compiler.Options{Node: a.cfg.Node}) },
-		Backend:     a.backend.Backend, Queue: a.queue, Health: a.health, Metrics: a.metrics, Log: a.log, Resync: a.cfg.Resync,
+		Backend:     a.backend.Backend, PreciseDrift: a.backend.PreciseDrift, Queue: a.queue, Health: a.health, Metrics: a.metrics, Log: a.log, Resync: a.cfg.Resync,
 		Hooks: Hooks{
 			Committed: a.committed,
 			Failed: func(err error, _ int) {

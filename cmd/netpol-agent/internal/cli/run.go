@@ -92,7 +92,9 @@ func (f *runFlags) openBackend(o sync.BackendObserver) (*sync.Opened, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &sync.Opened{Backend: c, Name: c.Name, Reason: c.Reason, Sweep: c.Sweep, Close: c.Close}, nil
+	return &sync.Opened{
+		Backend: c, Name: c.Name, Reason: c.Reason, PreciseDrift: c.Name != backend.NFTables, Sweep: c.Sweep, Close: c.Close,
+	}, nil
 }
 
 // agentConfig finds the agent's cluster: a file, or else the pod's service account. A home directory's
