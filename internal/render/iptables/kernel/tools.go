@@ -53,8 +53,8 @@ type Tools struct {
 }
 
 type family struct {
-	list          *iptables.IPTables
-	save, restore string
+	list                *iptables.IPTables
+	path, save, restore string
 	// missing says why the family has no programs.
 	missing error
 }
@@ -107,7 +107,7 @@ func find(name string, v Variant, proto iptables.Protocol) *family {
 		}
 		path = plain
 	}
-	f := &family{save: path + "-save", restore: path + "-restore"}
+	f := &family{path: path, save: path + "-save", restore: path + "-restore"}
 	for _, p := range []string{f.save, f.restore} {
 		if _, err := lookPath(p); err != nil {
 			return &family{missing: err}
@@ -133,7 +133,31 @@ func (t *Tools) Save(f ruleset.Family) (string, error) {
 	if t.variant == Legacy && noLegacyTable(f) {
 		return "", nil
 	}
-	return run("", fam.save, "-t", "filter")
+	if t.variant == Legacy {
+		return run("", fam.save, "-t", "filter")
+	}
+	// iptables-nft-save reads the rules of all tables, whichever it is asked for: 70 ms beside 10,000 rules of others
+	// in nat, against 2 ms for this.
+	list, err := run("", fam.path, "-t", "filter", "-S")
+	return asSaved(list), err
+}
+
+// asSaved turns what iptables -S prints into the language of iptables-save.
+func asSaved(list string) string {
+	var out strings.Builder
+	out.WriteString("*filter\n")
+	for line := range strings.Lines(list) {
+		verb, rest, _ := strings.Cut(line, " ")
+		name, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+		switch verb {
+		case "-P", "-N":
+			out.WriteString(":" + name + " - [0:0]\n")
+		case "-A":
+			out.WriteString(line)
+		}
+	}
+	out.WriteString("COMMIT\n")
+	return out.String()
 }
 
 // noLegacyTable says whether the kernel certainly has no legacy filter table of a family.
