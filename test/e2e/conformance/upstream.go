@@ -74,7 +74,7 @@ func (u *upstream) run(ctx context.Context, env environment) ([]Case, []string, 
 	if err != nil {
 		return nil, nil, err
 	}
-	watch := ginkgoWatch{progress: env.progress, total: "?"}
+	watch := ginkgoWatch{progress: env.progress, total: "?", parallel: u.procs > 1}
 	runErr := env.watched(cmd, env.log, watch.line)
 	// Failing specs make the status 1; the results say which.
 	var exit *exec.ExitError
@@ -112,9 +112,13 @@ var (
 // ginkgoWatch reads what a suite says while it runs and tells progress of each case that ended.
 type ginkgoWatch struct {
 	progress *progress.Printer
+	// parallel suites name a case below its end, others above.
+	parallel bool
 	total    string
 	done     int
 	name     string
+	// end is the end of a case that is not named yet.
+	end []string
 }
 
 func (w *ginkgoWatch) line(line string) {
@@ -124,15 +128,25 @@ func (w *ginkgoWatch) line(line string) {
 		w.progress.Step("%s cases to run", w.total)
 	case heading.MatchString(line):
 		w.name, _, _ = strings.Cut(line, " [Feature:")
-	case ended.MatchString(line):
-		m := ended.FindStringSubmatch(line)
-		w.done++
-		verdict := "passed"
-		if m[1] != "" {
-			verdict = "FAILED"
+		if w.end != nil {
+			w.tell()
 		}
-		w.progress.Step("%d of %s: %s, %s s: %s", w.done, w.total, verdict, m[2], w.name)
+	case ended.MatchString(line):
+		w.end = ended.FindStringSubmatch(line)
+		if !w.parallel {
+			w.tell()
+		}
 	}
+}
+
+func (w *ginkgoWatch) tell() {
+	w.done++
+	verdict := "passed"
+	if w.end[1] != "" {
+		verdict = "FAILED"
+	}
+	w.progress.Step("%d of %s: %s, %s s: %s", w.done, w.total, verdict, w.end[2], w.name)
+	w.end = nil
 }
 
 func count(cases []Case, o Outcome) int {

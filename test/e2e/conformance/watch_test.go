@@ -25,21 +25,38 @@ network_policy.go:672
 • [FAILED] [12.5 seconds]
 `
 
+// ginkgoParallel is what it prints when several cases run at a time.
+const ginkgoParallel = `Will run 2 of 7579 specs
+Running in parallel across 6 processes
+------------------------------
+[SynchronizedBeforeSuite] PASSED [0.015 seconds]
+------------------------------
+• [24.301 seconds]
+[sig-network] Netpol NetworkPolicy should do this [Feature:NetworkPolicy] [sig-network]
+network_policy.go:672
+  I1121 11:43:14.906407    8392 network_policy.go:1541] dns domain: cluster.local
+------------------------------
+• [FAILED] [12.5 seconds]
+[sig-network] Netpol NetworkPolicy should do that [Feature:NetworkPolicy] [sig-network]
+`
+
 func TestGinkgoWatch(t *testing.T) {
-	var out bytes.Buffer
-	w := ginkgoWatch{progress: progress.New(&out), total: "?"}
-	eachLine(strings.NewReader(ginkgoOutput), w.line)
-	for _, want := range []string{
-		"2 cases to run\n",
-		"1 of 2: passed, 24.301 s: [sig-network] Netpol NetworkPolicy should do this\n",
-		"2 of 2: FAILED, 12.5 s: [sig-network] Netpol NetworkPolicy should do that\n",
-	} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("no %q in\n%s", want, out.String())
+	for text, parallel := range map[string]bool{ginkgoOutput: false, ginkgoParallel: true} {
+		var out bytes.Buffer
+		w := ginkgoWatch{progress: progress.New(&out), total: "?", parallel: parallel}
+		eachLine(strings.NewReader(text), w.line)
+		for _, want := range []string{
+			"2 cases to run\n",
+			"1 of 2: passed, 24.301 s: [sig-network] Netpol NetworkPolicy should do this\n",
+			"2 of 2: FAILED, 12.5 s: [sig-network] Netpol NetworkPolicy should do that\n",
+		} {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("parallel %v: no %q in\n%s", parallel, want, out.String())
+			}
 		}
-	}
-	if lines := strings.Count(out.String(), "\n"); lines != 3 {
-		t.Errorf("%d lines:\n%s", lines, out.String())
+		if lines := strings.Count(out.String(), "\n"); lines != 3 {
+			t.Errorf("parallel %v: %d lines:\n%s", parallel, lines, out.String())
+		}
 	}
 }
 
