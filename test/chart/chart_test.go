@@ -135,6 +135,20 @@ func TestPlainManifestIsCurrent(t *testing.T) {
 	compare(t, plain, plainHeader+helmLabels.ReplaceAllString(render(t, "--no-hooks"), ""))
 }
 
+// TestIPTablesNeedsMore: another capability and the lock that all such programs of the node share, and nothing else.
+func TestIPTablesNeedsMore(t *testing.T) {
+	for _, backend := range []string{"iptables", "auto"} {
+		spec := find[appsv1.DaemonSet](t, render(t, "--set", "backend="+backend), "DaemonSet", "netpol-agent").Spec.Template.Spec
+		c := spec.Containers[0]
+		if !slices.Equal(c.SecurityContext.Capabilities.Add, []corev1.Capability{"NET_ADMIN", "NET_RAW"}) || !slices.Contains(c.Args, "--backend="+backend) {
+			t.Errorf("%s: capabilities %v, arguments %q", backend, c.SecurityContext.Capabilities.Add, c.Args)
+		}
+		if len(spec.Volumes) != 1 || spec.Volumes[0].HostPath.Path != "/run/xtables.lock" || len(c.VolumeMounts) != 1 || c.VolumeMounts[0].MountPath != "/run/xtables.lock" {
+			t.Errorf("%s: volumes %+v, mounts %+v", backend, spec.Volumes, c.VolumeMounts)
+		}
+	}
+}
+
 func TestDocumentsAreKnownTypes(t *testing.T) {
 	ds := find[appsv1.DaemonSet](t, render(t), "DaemonSet", "netpol-agent")
 	c := ds.Spec.Template.Spec.Containers[0]

@@ -21,6 +21,8 @@ func TestNonsenseIsRefusedByName(t *testing.T) {
 		{"fullnameOverride: -x", "fullnameOverride"},
 		{"log: {level: loud}", "log/level"},
 		{"log: {format: xml}", "log/format"},
+		{"backend: ipchains", "backend"},
+		{"iptablesVariant: old", "iptablesVariant"},
 		{"resyncPeriod: 60", "resyncPeriod"},
 		{"resyncPeriod: 0s", "resyncPeriod"},
 		{"resyncPeriod: soon", "resyncPeriod"},

@@ -43,8 +43,8 @@ func fakeNode(nftErr, iptErr error, others ipkernel.Variant) node {
 	}
 }
 
-// TestOpenChoosesByWhatTheNodeHas shows which backend is chosen, and what is said of it or of its lack.
-func TestOpenChoosesByWhatTheNodeHas(t *testing.T) {
+// TestKernelOpenChoosesByWhatTheNodeHas shows which backend is chosen, and what is said of it or of its lack.
+func TestKernelOpenChoosesByWhatTheNodeHas(t *testing.T) {
 	noNFT := fmt.Errorf("connect to nf_tables: %w", nftkernel.ErrNoNFTables)
 	noRight := fmt.Errorf("connect to nf_tables: %w", nftkernel.ErrPermission)
 	noTools := fmt.Errorf("%w: ipset is not in $PATH (Debian package ipset)", ipkernel.ErrNoPrograms)
