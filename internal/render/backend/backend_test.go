@@ -18,7 +18,7 @@ var _ engine.Backend = (*Chosen)(nil)
 
 // fakeNode is a machine that has what it is told.
 func fakeNode(nftErr, iptErr error, others ipkernel.Variant) node {
-	tools := func(v ipkernel.Variant, _ ...ipkernel.Option) (*ipkernel.Tools, error) {
+	tools := func(_ ipkernel.Variant, _ ...ipkernel.Option) (*ipkernel.Tools, error) {
 		if iptErr != nil {
 			return nil, iptErr
 		}
