@@ -49,11 +49,10 @@ func Open(opts ...Option) (*Table, error) {
 	// A larger buffer means fewer turns; a dump waits for its reader, so nothing is lost without it.
 	_ = conn.SetReadBuffer(1 << 20)
 	t := &Table{conn: conn}
-	t.cannotHold = hasSubsystem(conn, holdSubsystem)
-	if t.CanHold() != nil {
-		return t, nil
+	if t.cannotHold = hasSubsystem(conn, holdSubsystem); t.cannotHold == nil {
+		t.hold, err = openHold(cfg.NetNS)
 	}
-	if t.hold, err = openHold(cfg.NetNS); err != nil {
+	if err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
