@@ -175,8 +175,12 @@ func TestKernelLockIsWaitedFor(t *testing.T) {
 		if took := time.Since(start); !errors.Is(err, ErrLocked) || took < lockWait || took > 2*lockWait {
 			t.Errorf("with the lock held: after %v, %v", took, err)
 		}
-		release := time.AfterFunc(time.Second, func() { _ = syscall.Flock(int(held.Fd()), syscall.LOCK_UN) })
-		defer release.Stop()
+		released := make(chan struct{})
+		time.AfterFunc(time.Second, func() {
+			defer close(released)
+			_ = syscall.Flock(int(held.Fd()), syscall.LOCK_UN)
+		})
+		defer func() { <-released }()
 		if err := tools.Restore(ruleset.V4, script); err != nil {
 			t.Errorf("with the lock held for a second: %v", err)
 		}
