@@ -36,6 +36,23 @@ func TestCatalogIsPinned(t *testing.T) {
 			}
 		}
 	}
+	for _, p := range all {
+		// A source that is not listed could change without another build.
+		files, err := filepath.Glob(filepath.Join(source, p.Name, "*", "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := recipe(t, p)
+		for _, file := range files {
+			name, err := filepath.Rel(filepath.Join(source, p.Name), file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Files[name] == "" {
+				t.Errorf("%s: %s does not decide whether it is built again", p.Name, name)
+			}
+		}
+	}
 	folders, err := os.ReadDir(source)
 	if err != nil {
 		t.Fatal(err)
