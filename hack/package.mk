@@ -4,14 +4,20 @@ IMAGE   ?= netpol-agent.local/netpol-agent
 PLATFORMS := amd64 arm64
 # The commit's time, so that the same commit gives the same image.
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
-IMAGE_OUT := bin/netpol-agent-image
+# What is in the image beside the program: nothing, or with FLAVOUR=iptables the Debian packages that backend runs.
+FLAVOUR ?=
+ifneq ($(filter-out iptables,$(FLAVOUR)),)
+$(error FLAVOUR=$(FLAVOUR): want iptables or nothing)
+endif
+IMAGE_OUT := bin/netpol-agent-image$(FLAVOUR:%=-%)
 # A tag may not contain everything that a version may.
-IMAGE_TAG := $(subst +,-,$(VERSION))
+IMAGE_TAG := $(subst +,-,$(VERSION))$(FLAVOUR:%=-%)
+PACKAGES := $(if $(FLAVOUR),$(PLATFORMS:%=bin/image/%/packages))
 
 ##@ Package
 
 .PHONY: image
-image: ## write bin/netpol-agent-image.tar, an OCI archive for amd64 and arm64, and its SBOM; no engine needed
+image: $(PACKAGES) ## write bin/netpol-agent-image.tar, an OCI archive for amd64 and arm64, and its SBOM; FLAVOUR=iptables
 	@for arch in $(PLATFORMS); do \
 	  echo "building for linux/$$arch"; \
 	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch GOAMD64=v1 GOARM64=v8.0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' \
@@ -19,7 +25,11 @@ image: ## write bin/netpol-agent-image.tar, an OCI archive for amd64 and arm64, 
 	done
 	@cd hack/image && $(GO) run . -out $(CURDIR)/$(IMAGE_OUT) -license $(CURDIR)/LICENSE -name $(IMAGE) -version '$(IMAGE_TAG)' \
 	  -commit '$(COMMIT)' -created '$(SOURCE_DATE_EPOCH)' \
-	  $(foreach arch,$(PLATFORMS),-binary linux/$(arch)=$(CURDIR)/bin/image/$(arch)/netpol-agent)
+	  $(foreach arch,$(PLATFORMS),-binary linux/$(arch)=$(CURDIR)/bin/image/$(arch)/netpol-agent) \
+	  $(foreach dir,$(PACKAGES),-packages linux/$(word 3,$(subst /, ,$(dir)))=$(CURDIR)/$(dir))
+
+bin/image/%/packages: hack/image/packages.sh
+	hack/image/packages.sh $* $@
 
 .PHONY: image-check
 image-check: ## build the image a second time, elsewhere and from nothing, and compare the digests (some minutes)

@@ -55,27 +55,31 @@ func (s spec) labels() map[string]string {
 	}
 }
 
-// image is one platform's: a single layer with the program and its license, and nothing to start but the program.
-// It runs as root, because Kubernetes gives added capabilities to root alone; the DaemonSet takes all others away.
+// image is one platform's: a layer with the program and its license, on one with Debian packages if there are any,
+// and nothing to start but the program. It runs as root, because Kubernetes gives added capabilities to root alone; the
+// DaemonSet takes all others away.
 func (s spec) image(b binary) (v1.Image, error) {
+	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	search := "/" + path.Dir(programPath)
+	if b.Packages != "" {
+		packages, err := debianPackages(b.Packages)
+		if err != nil {
+			return nil, err
+		}
+		content, err := s.debianLayer(packages)
+		if err != nil {
+			return nil, err
+		}
+		if img, err = s.add(img, content, "Debian packages"); err != nil {
+			return nil, err
+		}
+		search += ":/usr/sbin:/usr/bin"
+	}
 	content, err := s.layer(b)
 	if err != nil {
 		return nil, err
 	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
-		return io.NopCloser(bytes.NewReader(content)), nil
-	}, tarball.WithMediaType(types.OCILayer))
-	if err != nil {
-		return nil, err
-	}
-	base := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
-	img, err := mutate.Append(base, mutate.Addendum{
-		Layer: layer,
-		History: v1.History{
-			Created: v1.Time{Time: s.Created}, CreatedBy: "make image", Comment: "netpol-agent " + s.Version,
-		},
-	})
-	if err != nil {
+	if img, err = s.add(img, content, "netpol-agent "+s.Version); err != nil {
 		return nil, err
 	}
 	cfg, err := img.ConfigFile()
@@ -89,14 +93,28 @@ func (s spec) image(b binary) (v1.Image, error) {
 		User:       "0:0",
 		Entrypoint: []string{"/" + programPath},
 		Cmd:        []string{"run"},
-		Env:        []string{"PATH=/" + path.Dir(programPath)},
+		Env:        []string{"PATH=" + search},
 		WorkingDir: "/",
 		Labels:     s.labels(),
 	}
 	return mutate.ConfigFile(img, cfg)
 }
 
-// layer is the tar of the image's files. All belong to root, and have the image's time.
+// add puts a layer on an image.
+func (s spec) add(img v1.Image, content []byte, comment string) (v1.Image, error) {
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(content)), nil
+	}, tarball.WithMediaType(types.OCILayer))
+	if err != nil {
+		return nil, err
+	}
+	return mutate.Append(img, mutate.Addendum{
+		Layer:   layer,
+		History: v1.History{Created: v1.Time{Time: s.Created}, CreatedBy: "make image", Comment: comment},
+	})
+}
+
+// layer is the tar of the program and its license. All belong to root, and have the image's time.
 func (s spec) layer(b binary) ([]byte, error) {
 	var buf bytes.Buffer
 	tw := tar.NewWriter(&buf)

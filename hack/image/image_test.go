@@ -36,8 +36,8 @@ func sample(t *testing.T) spec {
 	return spec{
 		Name: "example.org/agent", Version: "v1.2.3", Commit: "abc", Created: time.Unix(1700000000, 0).UTC(), License: license,
 		Binaries: []binary{
-			{v1.Platform{OS: "linux", Architecture: "amd64"}, program},
-			{v1.Platform{OS: "linux", Architecture: "arm64"}, program},
+			{Platform: v1.Platform{OS: "linux", Architecture: "amd64"}, Path: program},
+			{Platform: v1.Platform{OS: "linux", Architecture: "arm64"}, Path: program},
 		},
 	}
 }

@@ -39,6 +39,8 @@ type spec struct {
 type binary struct {
 	Platform v1.Platform
 	Path     string
+	// Packages is a folder with the Debian packages that go along with it, or empty.
+	Packages string
 }
 
 func run(args []string) error {
@@ -84,8 +86,18 @@ func parse(args []string) (s spec, out string, err error) {
 		if err != nil {
 			return err
 		}
-		s.Binaries = append(s.Binaries, binary{*p, path})
+		s.Binaries = append(s.Binaries, binary{Platform: *p, Path: path})
 		return nil
+	})
+	flags.Func("packages", "OS/ARCH=FOLDER with the Debian packages for a platform; after its -binary", func(v string) error {
+		platform, path, _ := strings.Cut(v, "=")
+		for i := range s.Binaries {
+			if b := &s.Binaries[i]; b.Platform.String() == platform && path != "" {
+				b.Packages = path
+				return nil
+			}
+		}
+		return fmt.Errorf("%q is not OS/ARCH=FOLDER of a platform that has a binary", v)
 	})
 	if err := flags.Parse(args); err != nil {
 		return s, "", err

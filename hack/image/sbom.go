@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -19,7 +20,7 @@ import (
 const noAssertion = "NOASSERTION"
 
 // writeSBOM writes what the image is made of: the modules that the linker put into its binaries, as these tell
-// themselves, and the Go release.
+// themselves, the Go release, and Debian packages.
 func (s spec) writeSBOM(w io.Writer, digest v1.Hash) error {
 	modules, goVersion, err := s.modules()
 	if err != nil {
@@ -46,6 +47,18 @@ func (s spec) writeSBOM(w io.Writer, digest v1.Hash) error {
 	add(goPackage("stdlib", goVersion, ""))
 	for _, m := range modules {
 		add(goPackage(m.Path, m.Version, m.Sum))
+	}
+	for _, b := range s.Binaries {
+		if b.Packages == "" {
+			continue
+		}
+		packages, err := debianPackages(b.Packages)
+		if err != nil {
+			return err
+		}
+		for _, p := range packages {
+			add(debianSPDX(b.Platform, p))
+		}
 	}
 	return spdxjson.Write(doc, w, spdxjson.Indent("  "))
 }
@@ -126,4 +139,24 @@ func goPackage(path, version, sum string) *v2_3.Package {
 		p.PackageSourceInfo = "go.sum " + sum
 	}
 	return p
+}
+
+// debianSPDX is a Debian package in the image of a platform. Its licence stands in its own copyright file there.
+func debianSPDX(platform v1.Platform, d debianPackage) *v2_3.Package {
+	id := strings.Join([]string{"Debian", platform.Architecture, d.Name, d.Version}, "-")
+	return &v2_3.Package{
+		PackageName:             d.Name,
+		PackageSPDXIdentifier:   common.ElementID(notInID.ReplaceAllString(id, "-")),
+		PackageVersion:          d.Version,
+		PackageDownloadLocation: noAssertion,
+		PackageChecksums:        []common.Checksum{{Algorithm: common.SHA256, Value: d.SHA256}},
+		PackageLicenseConcluded: noAssertion,
+		PackageLicenseDeclared:  noAssertion,
+		PackageCopyrightText:    noAssertion,
+		PrimaryPackagePurpose:   "LIBRARY",
+		PackageExternalReferences: []*v2_3.PackageExternalReference{{
+			Category: common.CategoryPackageManager, RefType: common.TypePackageManagerPURL,
+			Locator: "pkg:deb/debian/" + d.Name + "@" + d.Version + "?arch=" + d.Arch,
+		}},
+	}
 }
