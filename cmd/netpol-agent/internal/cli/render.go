@@ -20,8 +20,8 @@ func newRender() *cobra.Command {
 		Short: "Show the rules that files of Kubernetes objects amount to on a node",
 		Long: `render reads Pods, Namespaces and NetworkPolicies and writes the rules that the agent would keep on the node:
 the same objects always give the same text, so it can be compared and reviewed. By default that is an nftables table,
-which "nft -c -f" accepts. With --backend=iptables it is, for each IP family, the sets in the language of "ipset restore"
-and the chains in that of "iptables-restore".
+which "nft -c -f" accepts. With --backend=iptables it is, for each IP family, the sets in the language of
+"ipset restore" and the chains in that of "iptables-restore".
 
 Pods count as running on the node that spec.nodeName names, with the addresses in status.podIPs; the output of
 "kubectl get -o yaml" has both. Directories are read with all *.yaml, *.yml and *.json files below them.

@@ -36,10 +36,10 @@ func newRun() *cobra.Command {
 Nothing is written before everything has been read once. It needs CAP_NET_ADMIN in the node's network namespace.
 
 The rules are written by one of two backends, nftables or iptables with ipset; both enforce the same. "auto" takes
-nftables where the kernel has it. The iptables backend also needs CAP_NET_RAW, the programs iptables and ipset, and in a
-container the node's /run/xtables.lock; --iptables-variant=auto takes the variant of the binary in which the node's other
-components have their rules. When the backend changes, the new one enforces before what the old one left is removed.
-"netpol-agent status" says which backend was chosen, and why.
+nftables where the kernel has it. The iptables backend also needs CAP_NET_RAW, the programs iptables and ipset, and
+in a container the node's /run/xtables.lock; --iptables-variant=auto takes the variant of the binary in which the
+node's other components have their rules. When the backend changes, the new one enforces before what the old one left
+is removed. "netpol-agent status" says which backend was chosen, and why.
 
 On SIGTERM it ends and leaves the rules in force, so that a restart opens nothing; "netpol-agent cleanup" removes
 them. If the API server cannot be reached, the last rules stay and the agent is not ready.
