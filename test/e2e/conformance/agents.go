@@ -8,13 +8,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/netpol-agent/netpol-agent/test/e2e/deploy"
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab"
 )
-
-const agentName = "netpol-agent"
 
 // agents are the agents of all nodes.
 type agents interface {
@@ -26,18 +25,17 @@ type agents interface {
 
 // buildAgents builds what startAgents needs, before there is a cluster.
 func buildAgents(ctx context.Context, dirs lab.Dirs, backend string) error {
-	if backend == backendIPTables {
-		return nil
-	}
-	return deploy.Build(ctx, dirs.Repo)
+	return deploy.Build(ctx, dirs.Repo, deploy.FlavourFor(backend))
 }
 
-// startAgents starts an agent on every node, in place of a former run's, and waits until all of them enforce.
-func startAgents(ctx context.Context, c *lab.Cluster, dirs lab.Dirs, backend string) (agents, error) {
-	if backend == backendIPTables {
-		return startProcesses(ctx, c, dirs, backend)
+// chartValues are the arguments of helm that choose a backend.
+func chartValues(backend string) []string {
+	name, variant, is := strings.Cut(backend, "-")
+	values := []string{"--set-string", "backend=" + name}
+	if is {
+		values = append(values, "--set-string", "iptablesVariant="+variant)
 	}
-	return installChart(ctx, c, dirs)
+	return values
 }
 
 // installed are the agents of the chart: what users install.
@@ -47,13 +45,23 @@ type installed struct {
 	first map[string]deploy.Agent
 }
 
-func installChart(ctx context.Context, c *lab.Cluster, dirs lab.Dirs) (*installed, error) {
-	r, err := deploy.New(c, dirs.Repo)
+// startAgents installs the chart, or upgrades it, and waits until an agent on every node enforces.
+func startAgents(ctx context.Context, c *lab.Cluster, dirs lab.Dirs, backend string) (agents, error) {
+	r, err := deploy.New(c, dirs.Repo, deploy.FlavourFor(backend))
 	if err != nil {
 		return nil, err
 	}
-	if err := r.Install(ctx); err != nil {
+	if err := r.Install(ctx, chartValues(backend)...); err != nil {
 		return nil, err
+	}
+	for _, n := range c.Nodes {
+		s, err := r.Status(ctx, n.Name)
+		if err != nil {
+			return nil, err
+		}
+		if !strings.HasPrefix(s.Backend, backend) {
+			return nil, fmt.Errorf("the agent on %s enforces with %s, not with %s", n.Name, s.Backend, backend)
+		}
 	}
 	all, err := r.Agents(ctx)
 	if err != nil {

@@ -40,3 +40,16 @@ not JSON, level ERROR
 		t.Errorf("%d errors", got)
 	}
 }
+
+func TestBackendIsAskedOfTheChart(t *testing.T) {
+	for _, backend := range Backends() {
+		want := map[string]string{
+			backendNFTables: "--set-string backend=nftables", backendIPTables: "--set-string backend=iptables",
+			backendLegacy: "--set-string backend=iptables --set-string iptablesVariant=legacy",
+			backendIPTNFT: "--set-string backend=iptables --set-string iptablesVariant=nft",
+		}[backend]
+		if got := strings.Join(chartValues(backend), " "); got != want {
+			t.Errorf("%s: %q, want %q", backend, got, want)
+		}
+	}
+}

@@ -14,7 +14,10 @@ const DefaultStateDir = "/var/lib/netpol-agent-conformance"
 // What the agent can render to.
 const (
 	backendNFTables = "nftables"
+	// backendIPTables finds out which variant the nodes use; the other two name it.
 	backendIPTables = "iptables"
+	backendLegacy   = "iptables-legacy"
+	backendIPTNFT   = "iptables-nft"
 )
 
 // Options says what to run on what.
@@ -54,7 +57,9 @@ func Suites() []string {
 }
 
 // Backends are what the agent can render to.
-func Backends() []string { return []string{backendNFTables, backendIPTables} }
+func Backends() []string {
+	return []string{backendNFTables, backendIPTables, backendLegacy, backendIPTNFT}
+}
 
 // Validate names the first option that cannot be.
 func (o Options) Validate() error {

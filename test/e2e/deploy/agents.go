@@ -81,6 +81,8 @@ func (r *Release) Log(ctx context.Context, pod string, previous bool) ([]byte, e
 type Status struct {
 	Ready    bool     `json:"ready"`
 	NotReady []string `json:"notReady"`
+	// Backend is "nftables", "iptables-legacy" or "iptables-nft".
+	Backend string `json:"backend"`
 	// Pending is the number of changes that are not in the kernel yet.
 	Pending  int `json:"pending"`
 	Policies []struct {

@@ -16,15 +16,33 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
+// Flavour says what is in an image beside the agent's program.
+type Flavour string
+
+const (
+	// Plain is the program alone.
+	Plain Flavour = ""
+	// IPTables has the programs that the backend iptables runs.
+	IPTables Flavour = "iptables"
+)
+
+// FlavourFor is what a backend of the chart's needs.
+func FlavourFor(backend string) Flavour {
+	if backend == "nftables" {
+		return Plain
+	}
+	return IPTables
+}
+
 // Build has make write the image and build helm, as far as they are not up to date.
-func Build(ctx context.Context, repo string) error {
-	cmd := exec.CommandContext(ctx, "make", "--no-print-directory", "-C", repo, "image", "bin/helm")
+func Build(ctx context.Context, repo string, flavour Flavour) error {
+	cmd := exec.CommandContext(ctx, "make", "--no-print-directory", "-C", repo, "image", "bin/helm", "FLAVOUR="+string(flavour))
 	// What an outer make was told is not meant for this one.
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
 		return strings.HasPrefix(v, "MAKEFLAGS=") || strings.HasPrefix(v, "MAKELEVEL=")
 	})
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("make image bin/helm: %w\n%s", err, out)
+		return fmt.Errorf("make image bin/helm FLAVOUR=%s: %w\n%s", flavour, err, out)
 	}
 	return nil
 }
@@ -47,12 +65,16 @@ func (i Image) Tag() string {
 // Name is repository and tag.
 func (i Image) Name() string { return i.Repository + ":" + i.Tag() }
 
-// ReadImage reads what the archive in a checkout's bin folder holds.
-func ReadImage(repo string) (Image, error) {
-	img := Image{Archive: filepath.Join(repo, "bin", "netpol-agent-image.tar")}
+// ReadImage reads what the archive of a flavour in a checkout's bin folder holds.
+func ReadImage(repo string, flavour Flavour) (Image, error) {
+	name, hint := "netpol-agent-image", "make image"
+	if flavour != Plain {
+		name, hint = name+"-"+string(flavour), hint+" FLAVOUR="+string(flavour)
+	}
+	img := Image{Archive: filepath.Join(repo, "bin", name+".tar")}
 	f, err := os.Open(img.Archive)
 	if err != nil {
-		return img, fmt.Errorf("image: %w: run \"make image\"", err)
+		return img, fmt.Errorf("image: %w: run %q", err, hint)
 	}
 	defer func() { _ = f.Close() }()
 	if err := img.readIndex(tar.NewReader(f)); err != nil {

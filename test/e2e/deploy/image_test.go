@@ -47,7 +47,7 @@ func manifest(name, digest string) string {
 }
 
 func TestImageIsNamedAfterItsContent(t *testing.T) {
-	img, err := ReadImage(archive(t, `{"manifests": [`+manifest("registry.example:5000/a/b:v1.2", digest)+`]}`))
+	img, err := ReadImage(archive(t, `{"manifests": [`+manifest("registry.example:5000/a/b:v1.2", digest)+`]}`), Plain)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,12 +69,14 @@ func TestArchiveThatCannotBeInstalledIsNamed(t *testing.T) {
 		"no tag":          {`{"manifests": [` + manifest("a", digest) + `]}`, `name "a"`},
 		"no whole digest": {`{"manifests": [` + manifest("a:1", "sha256:12") + `]}`, `digest "sha256:12"`},
 	} {
-		_, err := ReadImage(archive(t, c[0]))
+		_, err := ReadImage(archive(t, c[0]), Plain)
 		if err == nil || !strings.Contains(err.Error(), "netpol-agent-image.tar: ") || !strings.Contains(err.Error(), c[1]) {
 			t.Errorf("%s: error %v, want one with %s", what, err, c[1])
 		}
 	}
-	if _, err := ReadImage(t.TempDir()); err == nil || !strings.Contains(err.Error(), `run "make image"`) {
-		t.Errorf("no archive: error %v", err)
+	for flavour, hint := range map[Flavour]string{Plain: `run "make image"`, IPTables: `run "make image FLAVOUR=iptables"`} {
+		if _, err := ReadImage(t.TempDir(), flavour); err == nil || !strings.Contains(err.Error(), hint) {
+			t.Errorf("no archive: error %v, want one with %s", err, hint)
+		}
 	}
 }

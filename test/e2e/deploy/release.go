@@ -32,8 +32,8 @@ type Release struct {
 }
 
 // New prepares a release of what is in a checkout's bin folder. It changes nothing.
-func New(c *lab.Cluster, repo string) (*Release, error) {
-	image, err := ReadImage(repo)
+func New(c *lab.Cluster, repo string, flavour Flavour) (*Release, error) {
+	image, err := ReadImage(repo, flavour)
 	if err != nil {
 		return nil, err
 	}

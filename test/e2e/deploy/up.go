@@ -11,6 +11,11 @@ import (
 
 // Up starts the cluster, unless it is up, while it builds the image and helm. Nothing is installed yet.
 func Up(ctx context.Context, dirs lab.Dirs, opts lab.Options, p *progress.Printer) (*lab.Cluster, *Release, error) {
+	return UpWith(ctx, dirs, opts, Plain, p)
+}
+
+// UpWith is Up with an image of another flavour.
+func UpWith(ctx context.Context, dirs lab.Dirs, opts lab.Options, flavour Flavour, p *progress.Printer) (*lab.Cluster, *Release, error) {
 	var c *lab.Cluster
 	g, both := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
@@ -19,7 +24,7 @@ func Up(ctx context.Context, dirs lab.Dirs, opts lab.Options, p *progress.Printe
 	})
 	g.Go(func() error {
 		p.Step("building the agent's image, and helm")
-		if err := Build(both, dirs.Repo); err != nil {
+		if err := Build(both, dirs.Repo, flavour); err != nil {
 			return err
 		}
 		p.Step("image and helm are built")
@@ -28,6 +33,6 @@ func Up(ctx context.Context, dirs lab.Dirs, opts lab.Options, p *progress.Printe
 	if err := g.Wait(); err != nil {
 		return nil, nil, err
 	}
-	r, err := New(c, dirs.Repo)
+	r, err := New(c, dirs.Repo, flavour)
 	return c, r, err
 }

@@ -1,12 +1,15 @@
 // Command deploy installs the agent into the lab's cluster through image and chart, or upgrades it there. It starts
 // the cluster if there is none.
 //
-//	deploy [arguments of helm]
+//	deploy [--backend nftables|iptables|auto] [arguments of helm]
 //	deploy --uninstall [arguments of helm]
+//
+// A backend other than nftables gets the image that has the programs it needs.
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -36,16 +39,21 @@ func run(ctx context.Context, args []string) error {
 	if len(args) > 0 && args[0] == "--uninstall" {
 		return uninstall(ctx, dirs, p, args[1:])
 	}
-	return install(ctx, dirs, p, args)
+	flavour := deploy.Plain
+	if len(args) > 1 && args[0] == "--backend" {
+		flavour = deploy.FlavourFor(args[1])
+		args = append([]string{"--set-string", "backend=" + args[1]}, args[2:]...)
+	}
+	return install(ctx, dirs, p, flavour, args)
 }
 
-func install(ctx context.Context, dirs lab.Dirs, p *progress.Printer, args []string) error {
+func install(ctx context.Context, dirs lab.Dirs, p *progress.Printer, flavour deploy.Flavour, args []string) error {
 	opts := lab.DefaultOptions()
 	if c, err := lab.Load(dirs.State); err == nil {
 		// Whatever is up is meant.
 		opts = c.Options
 	}
-	_, r, err := deploy.Up(ctx, dirs, opts, p)
+	_, r, err := deploy.UpWith(ctx, dirs, opts, flavour, p)
 	if err != nil {
 		return err
 	}
@@ -63,7 +71,11 @@ func uninstall(ctx context.Context, dirs lab.Dirs, p *progress.Printer, args []s
 	if err != nil {
 		return err
 	}
-	r, err := deploy.New(c, dirs.Repo)
+	// Which image is installed does not matter for its end.
+	r, err := deploy.New(c, dirs.Repo, deploy.Plain)
+	if errors.Is(err, os.ErrNotExist) {
+		r, err = deploy.New(c, dirs.Repo, deploy.IPTables)
+	}
 	if err != nil {
 		return err
 	}
@@ -83,6 +95,7 @@ The cluster is up, with the agent on every node. To use it:
   go run ./test/e2e/cmd/lab kubectl -n kube-system exec daemonset/netpol-agent -- netpol-agent status
   go run ./test/e2e/cmd/lab exec node1 -- nft list table inet netpol-agent
   go run ./test/e2e/cmd/deploy --set log.level=debug             upgrade the agent, with values of the chart
+  go run ./test/e2e/cmd/deploy --backend iptables                the other backend, with the image that it needs
   go run ./test/e2e/cmd/deploy --uninstall                       helm uninstall
   make cluster-down                                              end the cluster
 `
