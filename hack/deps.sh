@@ -4,7 +4,7 @@ set -euo pipefail
 
 # gcc and libc6-dev serve the race detector, prometheus the tests of alerts and dashboard; the rest are tools that
 # tests compare the agent with. The cluster of "make demo" looks after its own packages.
-packages=(ca-certificates conntrack gcc git iproute2 libc6-dev nftables procps prometheus util-linux)
+packages=(ca-certificates conntrack gcc git ipset iproute2 iptables libc6-dev nftables procps prometheus util-linux)
 
 installed() {
 	[[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null || true) == installed ]]
