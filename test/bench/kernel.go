@@ -2,86 +2,136 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	networkingv1 "k8s.io/api/networking/v1"
 
-	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/test/bench/cluster"
 	"github.com/netpol-agent/netpol-agent/test/bench/control"
 	"github.com/netpol-agent/netpol-agent/test/bench/datapath"
 	"github.com/netpol-agent/netpol-agent/test/bench/report"
+	"github.com/netpol-agent/netpol-agent/test/bench/rules"
 )
 
-// Limits of what the rules may cost a new TCP connection.
+// Limits of what the rules may cost packets. What they are held against is in baselines.
 const (
-	// limitConnect is by a router that follows connections and has no rules.
-	limitConnect = 1.06
-	// limitGrowth is by the same rules in a cluster with few policies.
+	// limitConnect and limitConnectIPT are for a new TCP connection.
+	limitConnect    = 1.06
+	limitConnectIPT = 1.10
+	// limitGrowth is for that by the same rules in a cluster with few policies.
 	limitGrowth = 1.03
+	// limitEstablished is for connections that are known.
+	limitEstablished = 1.03
 )
 
-// Alternatives that are compared, by index.
-const (
-	noRules = iota
-	establishedOnly
-	fewPolicies
-	allPolicies
-)
+// baselines says what ratios are by.
+var baselines = []string{
+	"no rules: a router that follows connections, without any chain at a hook, of nftables or of iptables",
+	"empty chain: the same with the backend's chain at the hook forward, without a rule, as other components of a node leave it",
+}
 
-func measureKernel(o options) ([]report.Figure, error) {
+// noRules is the index of the alternative that all others are held against.
+const noRules = 0
+
+// compared is what a backend is compared in, as indexes of alternatives.
+type compared struct{ empty, few, all int }
+
+func measureKernel(o options, _ string) ([]report.Figure, error) {
 	c, err := cluster.New(o.size)
 	if err != nil {
 		return nil, err
 	}
-	all, home := c.Policies, c.HomePolicies()
-	nothing := func(*datapath.Path) error { return nil }
+	alternatives := []datapath.Alternative{noRules: {Name: "no rules", Load: func(*datapath.Path) error { return nil }}}
+	add := func(a datapath.Alternative) int {
+		alternatives = append(alternatives, a)
+		return len(alternatives) - 1
+	}
+	of := map[string]compared{}
+	for _, b := range o.backends {
+		of[b] = compared{
+			empty: add(datapath.Alternative{Name: b + ": empty chain", Load: func(p *datapath.Path) error { return p.Hook(b) }}),
+			few:   add(enforce(c, b, c.HomePolicies())),
+			all:   add(enforce(c, b, c.Policies)),
+		}
+	}
 	results, err := datapath.Compare(datapath.Plan{
-		Alternatives: []datapath.Alternative{
-			noRules:         {Name: "no rules", Load: nothing, Unload: nothing},
-			establishedOnly: {Name: "known connections pass", Load: (*datapath.Path).LoadEstablished, Unload: (*datapath.Path).UnloadEstablished},
-			fewPolicies:     enforce(c, home),
-			allPolicies:     enforce(c, all),
-		},
-		Client: cluster.AddrOf(c.HomeClient()), Server: cluster.AddrOf(c.HomeServer()),
+		Alternatives: alternatives,
+		Client:       cluster.AddrOf(c.HomeClient()), Server: cluster.AddrOf(c.HomeServer()),
 		TCPPort: cluster.HomePort, UDPPort: cluster.HomeUDPPort, ClosedPort: cluster.HomeClosedPort,
-		Rounds: o.rounds, Batch: o.batch,
+		Trials: o.trials, Rounds: o.rounds, Batch: o.batch,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return kernelFigures(results, len(home), len(all)), nil
+	return kernelFigures(o.backends, results, of, len(c.HomePolicies()), len(c.Policies)), nil
 }
 
-// enforce makes the alternative with the rules of a cluster that has certain policies.
-func enforce(c *cluster.Cluster, policies []*networkingv1.NetworkPolicy) datapath.Alternative {
+// enforce makes the alternative with a backend's rules of a cluster that has certain policies.
+func enforce(c *cluster.Cluster, backend string, policies []*networkingv1.NetworkPolicy) datapath.Alternative {
 	with := *c
 	with.Policies = policies
 	prog := control.Compile(&with).Program()
 	return datapath.Alternative{
-		Name:   fmt.Sprintf("%d policies", len(policies)),
-		Load:   func(p *datapath.Path) error { return p.Load(prog) },
-		Unload: func(p *datapath.Path) error { return p.Load((*program.Program)(nil)) },
+		Name:   fmt.Sprintf("%s: %d policies", backend, len(policies)),
+		Load:   func(p *datapath.Path) error { return p.Enforce(backend, prog) },
 		Closed: true,
 	}
 }
 
-func kernelFigures(results map[datapath.Kind][]datapath.Result, few, all int) []report.Figure {
+func kernelFigures(backends []string, results map[datapath.Kind][]datapath.Result, of map[string]compared, few, all int) []report.Figure {
 	var out []report.Figure
 	for _, k := range datapath.Kinds() {
 		r := results[k]
-		limit, growth := 0.0, 0.0
-		if k == datapath.TCP {
-			limit, growth = limitConnect, limitGrowth
+		out = append(out, report.Figure{Name: fmt.Sprintf("%s, no rules", k), Unit: report.Usec, Value: r[noRules].Typical * 1e6})
+		for _, row := range []struct {
+			name  string
+			ratio func(compared) datapath.Ratio
+			limit func(k datapath.Kind, backend string) float64
+		}{
+			{"empty chain / no rules", func(c compared) datapath.Ratio { return r[c.empty].Ratios[noRules] }, noLimit},
+			{fmt.Sprintf("%d policies / no rules", few), func(c compared) datapath.Ratio { return r[c.few].Ratios[noRules] }, ofRules},
+			{fmt.Sprintf("%d policies / no rules", all), func(c compared) datapath.Ratio { return r[c.all].Ratios[noRules] }, ofRules},
+			{fmt.Sprintf("%d policies / %d policies", all, few), func(c compared) datapath.Ratio { return r[c.all].Ratios[c.few] }, ofGrowth},
+			{fmt.Sprintf("%d policies / empty chain", all), func(c compared) datapath.Ratio { return r[c.all].Ratios[c.empty] }, ofEmpty},
+		} {
+			for _, b := range backends {
+				f := ratioFigure(fmt.Sprintf("%s: %s", k, row.name), row.limit(k, b), row.ratio(of[b]))
+				f.Backend = b
+				out = append(out, f)
+			}
 		}
-		out = append(out,
-			report.Figure{Name: fmt.Sprintf("%s, no rules", k), Unit: report.Usec, Value: r[noRules].Typical * 1e6},
-			ratioFigure(fmt.Sprintf("%s: known connections pass / no rules", k), 0, r[establishedOnly].Ratios[noRules]),
-			ratioFigure(fmt.Sprintf("%s: %d policies / no rules", k, few), limit, r[fewPolicies].Ratios[noRules]),
-			ratioFigure(fmt.Sprintf("%s: %d policies / no rules", k, all), limit, r[allPolicies].Ratios[noRules]),
-			ratioFigure(fmt.Sprintf("%s: %d policies / %d policies", k, all, few), growth, r[allPolicies].Ratios[fewPolicies]),
-		)
 	}
 	return out
+}
+
+func noLimit(datapath.Kind, string) float64 { return 0 }
+
+// ofRules limits rules by no rules.
+func ofRules(k datapath.Kind, backend string) float64 {
+	switch {
+	case k == datapath.TCP && backend == rules.NFTables:
+		return limitConnect
+	case k == datapath.TCP:
+		return limitConnectIPT
+	case k == datapath.Exchange:
+		return limitEstablished
+	}
+	return 0
+}
+
+func ofGrowth(k datapath.Kind, _ string) float64 {
+	if k == datapath.TCP {
+		return limitGrowth
+	}
+	return 0
+}
+
+// ofEmpty limits rules by an empty chain.
+func ofEmpty(k datapath.Kind, _ string) float64 {
+	if slices.Contains([]datapath.Kind{datapath.Established, datapath.Exchange}, k) {
+		return limitEstablished
+	}
+	return 0
 }
 
 func ratioFigure(name string, limit float64, r datapath.Ratio) report.Figure {

@@ -1,5 +1,5 @@
-// Command bench holds the agent against the figures that it promises: from an event to the committed
-// transaction, from a start to enforced rules, memory, and what the rules cost a new connection in the kernel.
+// Command bench holds the agent, with each of its backends, against the figures that it promises: from an event to the
+// committed transaction, from a start to enforced rules, memory, and what the rules cost packets in the kernel.
 //
 // It needs root and works in network namespaces that it makes and that end with it. It exits with status 1 if a
 // limit is missed or something fails. Times are wall clock times: a section that misses a limit is repeated, up
@@ -19,6 +19,7 @@ import (
 
 	"github.com/netpol-agent/netpol-agent/test/bench/cluster"
 	"github.com/netpol-agent/netpol-agent/test/bench/report"
+	"github.com/netpol-agent/netpol-agent/test/bench/rules"
 )
 
 func main() {
@@ -32,27 +33,34 @@ func main() {
 type options struct {
 	size    cluster.Size
 	samples int
-	starts  int
-	pause   time.Duration
-	rounds  int
-	batch   int
-	tries   int
-	only    string
-	json    string
-	profile string
+	// slowSamples is samples for backends that run programs.
+	slowSamples int
+	starts      int
+	pause       time.Duration
+	trials      int
+	rounds      int
+	batch       int
+	tries       int
+	only        string
+	backends    []string
+	json        string
+	profile     string
 }
 
 // section is one group of figures that are measured together.
 type section struct {
 	name    string
-	measure func(options) ([]report.Figure, error)
+	measure func(o options, backend string) ([]report.Figure, error)
+	// together says that one measurement compares the backends; otherwise each has one of its own.
+	together bool
+	notes    []string
 }
 
 var sections = []section{
-	{"memory", measureMemory},
-	{"start", measureStart},
-	{"events", measureEvents},
-	{"kernel", measureKernel},
+	{name: "memory", measure: measureMemory},
+	{name: "start", measure: measureStart},
+	{name: "events", measure: measureEvents},
+	{name: "kernel", measure: measureKernel, together: true, notes: baselines},
 }
 
 func parse(args []string) (options, error) {
@@ -64,12 +72,15 @@ func parse(args []string) (options, error) {
 	fs.IntVar(&o.size.Local, "local", 100, "pods of the node that is measured")
 	fs.IntVar(&o.size.LocalNamespaces, "local-namespaces", 40, "namespaces to which the pods of that node belong")
 	fs.IntVar(&o.samples, "samples", 200, "events of each kind")
+	fs.IntVar(&o.slowSamples, "slow-samples", 40, "events of each kind for the backends that run programs")
 	fs.DurationVar(&o.pause, "pause", 5*time.Millisecond, "pause between two events")
 	fs.IntVar(&o.starts, "starts", 7, "starts of the agent")
-	fs.IntVar(&o.rounds, "rounds", 120, "rounds of the kernel measurement, in each of which every alternative has a turn")
+	fs.IntVar(&o.trials, "trials", 6, "how often the kernel measurement makes its networks anew")
+	fs.IntVar(&o.rounds, "rounds", 90, "rounds of the kernel measurement, in each of which every alternative has a turn")
 	fs.IntVar(&o.batch, "batch", 200, "connections in one turn")
 	fs.IntVar(&o.tries, "tries", 3, "how often a section that misses a limit is measured")
 	fs.StringVar(&o.only, "only", "", "sections to measure, separated by commas: "+strings.Join(names(), ", "))
+	backends := fs.String("backends", strings.Join(rules.Backends(), ","), "backends to measure, separated by commas")
 	fs.StringVar(&o.json, "json", "", "file to write the figures to, as JSON")
 	fs.StringVar(&o.profile, "cpuprofile", "", "file to write a CPU profile to")
 	if err := fs.Parse(args); err != nil {
@@ -78,8 +89,14 @@ func parse(args []string) (options, error) {
 	if fs.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", fs.Arg(0))
 	}
-	if min(o.samples, o.starts, o.rounds, o.batch, o.tries) < 1 {
-		return o, errors.New("samples, starts, rounds, batch and tries must be positive")
+	if min(o.samples, o.slowSamples, o.starts, o.trials, o.rounds, o.batch, o.tries) < 1 {
+		return o, errors.New("samples, slow-samples, starts, trials, rounds, batch and tries must be positive")
+	}
+	for _, b := range strings.Split(*backends, ",") {
+		if !slices.Contains(rules.Backends(), b) {
+			return o, fmt.Errorf("there is no backend %q; there are %s", b, strings.Join(rules.Backends(), ", "))
+		}
+		o.backends = append(o.backends, b)
 	}
 	for _, name := range wanted(o.only) {
 		if !slices.Contains(names(), name) {
@@ -125,10 +142,17 @@ func run(args []string, out io.Writer) (err error) {
 		if !slices.Contains(wanted(o.only), s.name) {
 			continue
 		}
-		if err := measure(s, o, r, out); err != nil {
-			return fmt.Errorf("%s: %w", s.name, err)
+		of := o.backends
+		if s.together {
+			of = []string{""}
+		}
+		for _, b := range of {
+			if err := measure(s, b, o, r, out); err != nil {
+				return fmt.Errorf("%s: %w", strings.TrimSpace(s.name+" "+b), err)
+			}
 		}
 	}
+	r.PrintBackends(out, o.backends)
 	if err := writeJSON(o.json, r); err != nil {
 		return err
 	}
@@ -140,14 +164,14 @@ func run(args []string, out io.Writer) (err error) {
 }
 
 // measure measures a section until no limit is missed or the tries are used up.
-func measure(s section, o options, r *report.Report, out io.Writer) error {
+func measure(s section, backend string, o options, r *report.Report, out io.Writer) error {
 	for n := range o.tries {
 		runtime.GC()
-		figures, err := s.measure(o)
+		figures, err := s.measure(o, backend)
 		if err != nil {
 			return err
 		}
-		t := report.Try{Section: s.name, Number: n + 1, Load: report.Load(), Figures: figures}
+		t := report.Try{Section: s.name, Backend: backend, Notes: s.notes, Number: n + 1, Load: report.Load(), Figures: figures}
 		t.Print(out)
 		r.Tries = append(r.Tries, t)
 		if len(t.Missed()) == 0 {

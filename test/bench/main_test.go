@@ -10,7 +10,7 @@ import (
 
 func TestWrongArgumentsAreRefused(t *testing.T) {
 	for _, args := range [][]string{
-		{"-only", "nonsense"}, {"-samples", "0"}, {"-local", "9000"}, {"stray"}, {"-nonsense"},
+		{"-only", "nonsense"}, {"-samples", "0"}, {"-local", "9000"}, {"stray"}, {"-nonsense"}, {"-backends", "ipfw"}, {"-trials", "0"},
 	} {
 		if err := run(args, &bytes.Buffer{}); err == nil {
 			t.Errorf("%q is accepted", args)
@@ -29,13 +29,13 @@ func TestMissedLimitsAreTriedAgain(t *testing.T) {
 		{[]float64{3, 3, 3}, 1},
 	} {
 		calls := 0
-		s := section{"s", func(options) ([]report.Figure, error) {
+		s := section{name: "s", measure: func(options, string) ([]report.Figure, error) {
 			calls++
 			return []report.Figure{{Name: "f", Unit: report.Msec, Value: c.values[calls-1], Limit: 2}}, nil
 		}}
 		r := &report.Report{}
 		var out strings.Builder
-		if err := measure(s, options{tries: 3}, r, &out); err != nil {
+		if err := measure(s, "", options{tries: 3}, r, &out); err != nil {
 			t.Fatal(err)
 		}
 		if calls != len(c.values) || len(r.Tries) != calls || len(r.Misses()) != c.missed {

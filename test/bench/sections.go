@@ -7,16 +7,25 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/bench/cluster"
 	"github.com/netpol-agent/netpol-agent/test/bench/control"
 	"github.com/netpol-agent/netpol-agent/test/bench/report"
+	"github.com/netpol-agent/netpol-agent/test/bench/rules"
 	"github.com/netpol-agent/netpol-agent/test/bench/stat"
 )
 
-// Limits, for the sizes that are the flags' defaults.
-const (
-	limitRemotePod = 2 * time.Millisecond
-	limitLocalPod  = 4 * time.Millisecond
-	limitPolicy    = 5 * time.Millisecond
-	limitColdStart = 1500 * time.Millisecond
-)
+// limits of times.
+type limits struct {
+	event     map[control.Class]time.Duration
+	coldStart time.Duration
+}
+
+// limitsOf says the limits of each backend, for the sizes that are the flags' defaults.
+var limitsOf = map[string]limits{
+	rules.NFTables: {
+		map[control.Class]time.Duration{
+			control.RemotePod: 2 * time.Millisecond, control.LocalPod: 4 * time.Millisecond, control.Policy: 5 * time.Millisecond,
+		},
+		1500 * time.Millisecond,
+	},
+}
 
 func msec(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
@@ -28,8 +37,8 @@ func times(name string, limit time.Duration, samples []time.Duration) report.Fig
 	}
 }
 
-func measureMemory(o options) ([]report.Figure, error) {
-	m, err := control.Measure(o.size)
+func measureMemory(o options, backend string) ([]report.Figure, error) {
+	m, err := control.Measure(o.size, backend)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +70,7 @@ func measureMemory(o options) ([]report.Figure, error) {
 	return out, nil
 }
 
-func measureStart(o options) ([]report.Figure, error) {
+func measureStart(o options, backend string) ([]report.Figure, error) {
 	c, err := cluster.New(o.size)
 	if err != nil {
 		return nil, err
@@ -69,7 +78,7 @@ func measureStart(o options) ([]report.Figure, error) {
 	var cold, warm, longest []time.Duration
 	transactions := 0
 	for range o.starts {
-		first, second, err := control.Starts(c)
+		first, second, err := control.Starts(c, backend)
 		if err != nil {
 			return nil, err
 		}
@@ -77,29 +86,34 @@ func measureStart(o options) ([]report.Figure, error) {
 		transactions = first.Transactions
 	}
 	out := []report.Figure{
-		times("cold: full caches to enforced, no rules yet", limitColdStart, cold),
+		times("cold: full caches to enforced, no rules yet", limitsOf[backend].coldStart, cold),
 		times("longest transaction of a cold start", 0, longest),
 		times("warm: the rules of a former run are adopted", 0, warm),
 	}
 	out[0].Note = fmt.Sprintf("%d transactions", transactions)
+	if backend != rules.NFTables {
+		out[0].Note = fmt.Sprintf("%d programs that write", transactions)
+	}
 	return out, nil
 }
 
-func measureEvents(o options) ([]report.Figure, error) {
+func measureEvents(o options, backend string) ([]report.Figure, error) {
 	c, err := cluster.New(o.size)
 	if err != nil {
 		return nil, err
 	}
-	series, err := control.Events(c, o.samples, o.pause)
+	samples := o.samples
+	if backend != rules.NFTables {
+		samples = o.slowSamples
+	}
+	series, err := control.Events(c, backend, samples, o.pause)
 	if err != nil {
 		return nil, err
 	}
-	limits := map[control.Class]time.Duration{
-		control.RemotePod: limitRemotePod, control.LocalPod: limitLocalPod, control.Policy: limitPolicy,
-	}
+	limits := limitsOf[backend]
 	var out []report.Figure
 	for _, s := range series {
-		out = append(out, times(fmt.Sprintf("%s: %s", s.Class, s.Name), limits[s.Class], s.Samples))
+		out = append(out, times(fmt.Sprintf("%s: %s", s.Class, s.Name), limits.event[s.Class], s.Samples))
 	}
 	return out, nil
 }

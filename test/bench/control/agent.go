@@ -1,6 +1,6 @@
 // Package control measures the way from an object of the API to the rules in the kernel. It drives the agent's own
-// engine, with its queue, compiler and renderer, on nf_tables of a network namespace that it makes; only the
-// informers are missing, in whose place it hands the engine the objects that they would.
+// engine, with its queue, compiler and any of its renderers, on the kernel of a network namespace that it makes; only
+// the informers are missing, in whose place it hands the engine the objects that they would.
 //
 // It does not decide which figures are good enough.
 package control
@@ -8,7 +8,6 @@ package control
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"time"
@@ -20,11 +19,9 @@ import (
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler"
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
-	"github.com/netpol-agent/netpol-agent/internal/render/nft"
-	"github.com/netpol-agent/netpol-agent/internal/render/nft/kernel"
-	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 	"github.com/netpol-agent/netpol-agent/internal/sync"
 	"github.com/netpol-agent/netpol-agent/test/bench/cluster"
+	"github.com/netpol-agent/netpol-agent/test/bench/rules"
 	"github.com/netpol-agent/netpol-agent/test/bench/space"
 )
 
@@ -41,24 +38,22 @@ type commit struct {
 type agent struct {
 	engine  *sync.Engine
 	queue   *sync.Queue
-	meter   *meter
-	conn    *kernel.Conn
+	rules   *rules.Rules
 	commits chan commit
 	failed  chan error
 	cancel  context.CancelFunc
 	ended   chan struct{}
 }
 
-// newAgent starts an engine on the nf_tables of a namespace. It writes nothing before MarkSynced.
-func newAgent(s *space.Space) (*agent, error) {
-	conn, err := s.Connect()
+// newAgent starts an engine with a backend on the kernel of a namespace. It writes nothing before MarkSynced.
+func newAgent(s *space.Space, backend string) (*agent, error) {
+	r, err := rules.Open(s, backend)
 	if err != nil {
 		return nil, err
 	}
 	a := &agent{
 		queue:   sync.NewQueue(),
-		meter:   &meter{Kernel: conn},
-		conn:    conn,
+		rules:   r,
 		commits: make(chan commit, 1),
 		failed:  make(chan error, 1),
 		ended:   make(chan struct{}),
@@ -67,7 +62,7 @@ func newAgent(s *space.Space) (*agent, error) {
 	health.Starting("")
 	a.engine = sync.NewEngine(sync.EngineConfig{
 		NewCompiler: func() sync.Compiler { return compiler.New(compiler.Options{Node: cluster.Node}) },
-		Backend:     nft.New(a.meter, nft.Options{}),
+		Backend:     r,
 		Queue:       a.queue,
 		Health:      health,
 		Metrics:     sync.NewMetrics("bench", a.queue.Len),
@@ -95,7 +90,7 @@ func newAgent(s *space.Space) (*agent, error) {
 func (a *agent) stop() error {
 	a.cancel()
 	<-a.ended
-	return a.conn.Close()
+	return a.rules.Close()
 }
 
 // load hands over every object of the cluster, as the informers' initial lists do.
@@ -148,35 +143,15 @@ func (a *agent) committed() (commit, error) {
 
 // time gives the time from the moment that an event is handed over to the committed transaction that follows.
 func (a *agent) time(event func()) (time.Duration, error) {
-	writes := a.meter.commits
+	writes := a.rules.Writes
 	start := time.Now()
 	event()
 	c, err := a.committed()
 	if err != nil {
 		return 0, err
 	}
-	if a.meter.commits == writes {
+	if a.rules.Writes == writes {
 		return 0, errors.New("an event that should have changed rules changed none")
 	}
 	return c.at.Sub(start), nil
-}
-
-// meter notes how long transactions take. The engine's goroutine writes it; it is read while that waits for
-// events.
-type meter struct {
-	nft.Kernel
-	commits int
-	longest time.Duration
-}
-
-// Commit times the transaction.
-func (m *meter) Commit(tx *ruleset.Tx) error {
-	start := time.Now()
-	err := m.Kernel.Commit(tx)
-	m.longest = max(m.longest, time.Since(start))
-	m.commits++
-	if err != nil {
-		return fmt.Errorf("transaction of %d operations: %w", len(tx.Ops), err)
-	}
-	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/netpol-agent/netpol-agent/test/bench/cluster"
+	"github.com/netpol-agent/netpol-agent/test/bench/rules"
 )
 
 var small = cluster.Size{Namespaces: 12, Pods: 240, Policies: 120, Local: 24, LocalNamespaces: 8}
@@ -33,8 +34,15 @@ func newCluster(t *testing.T) *cluster.Cluster {
 // Every event of every kind leads to a transaction; Events fails over one that does not.
 func TestKernelEventsOfEveryKindWrite(t *testing.T) {
 	needRoot(t)
+	for _, b := range rules.Backends() {
+		t.Run(b, func(t *testing.T) { everyKindWrites(t, b) })
+	}
+}
+
+func everyKindWrites(t *testing.T, backend string) {
+	t.Helper()
 	const samples = 12
-	series, err := Events(newCluster(t), samples, 0)
+	series, err := Events(newCluster(t), backend, samples, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +67,14 @@ func TestKernelEventsOfEveryKindWrite(t *testing.T) {
 
 func TestKernelSecondStartAdoptsTheRules(t *testing.T) {
 	needRoot(t)
-	cold, warm, err := Starts(newCluster(t))
+	for _, b := range rules.Backends() {
+		t.Run(b, func(t *testing.T) { secondStartAdopts(t, b) })
+	}
+}
+
+func secondStartAdopts(t *testing.T, backend string) {
+	t.Helper()
+	cold, warm, err := Starts(newCluster(t), backend)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,14 +88,21 @@ func TestKernelSecondStartAdoptsTheRules(t *testing.T) {
 
 func TestKernelMemoryOfEachLayer(t *testing.T) {
 	needRoot(t)
-	m, err := Measure(small)
+	for _, b := range rules.Backends() {
+		t.Run(b, func(t *testing.T) { eachLayer(t, b) })
+	}
+}
+
+func eachLayer(t *testing.T, backend string) {
+	t.Helper()
+	m, err := Measure(small, backend)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if m.Objects <= 0 || m.Compiled <= 0 || m.Rendered <= 0 || m.Resident < m.Objects+m.Compiled+m.Rendered {
 		t.Errorf("%+v", m)
 	}
-	if m.Installed["ipv4"].Elements == 0 || m.Installed["inet"].Chains == 0 {
+	if m.Installed["ipv4"].Elements == 0 || m.Installed["ipv4"].Chains+m.Installed["inet"].Chains == 0 {
 		t.Errorf("installed: %+v", m.Installed)
 	}
 }

@@ -36,13 +36,13 @@ type Series struct {
 
 // Events runs an agent that enforces the cluster and plays events to it, the given number of each kind, one at a
 // time with a pause in between. Each kind leaves the cluster as it found it.
-func Events(c *cluster.Cluster, samples int, pause time.Duration) (out []Series, err error) {
+func Events(c *cluster.Cluster, backend string, samples int, pause time.Duration) (out []Series, err error) {
 	s, err := space.New()
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	a, err := newAgent(s)
+	a, err := newAgent(s, backend)
 	if err != nil {
 		return nil, err
 	}

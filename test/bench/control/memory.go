@@ -11,8 +11,8 @@ import (
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler"
 	"github.com/netpol-agent/netpol-agent/internal/render"
-	"github.com/netpol-agent/netpol-agent/internal/render/nft"
 	"github.com/netpol-agent/netpol-agent/test/bench/cluster"
+	"github.com/netpol-agent/netpol-agent/test/bench/rules"
 	"github.com/netpol-agent/netpol-agent/test/bench/space"
 )
 
@@ -31,17 +31,17 @@ type Memory struct {
 }
 
 // Measure makes a cluster and takes it from objects to rules in the kernel, layer by layer.
-func Measure(size cluster.Size) (m Memory, err error) {
+func Measure(size cluster.Size, backend string) (m Memory, err error) {
 	s, err := space.New()
 	if err != nil {
 		return m, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	conn, err := s.Connect()
+	r, err := rules.Open(s, backend)
 	if err != nil {
 		return m, err
 	}
-	defer func() { err = errors.Join(err, conn.Close()) }()
+	defer func() { err = errors.Join(err, r.Close()) }()
 
 	empty := live()
 	c, err := cluster.New(size)
@@ -51,7 +51,6 @@ func Measure(size cluster.Size) (m Memory, err error) {
 	objects := live()
 	comp := Compile(c)
 	compiled := live()
-	r := nft.New(conn, nft.Options{})
 	if _, err := r.Sync(comp.Program()); err != nil {
 		return m, err
 	}

@@ -12,31 +12,32 @@ import (
 type Start struct {
 	// Took is the time from the first object handed over to the committed rules.
 	Took time.Duration
-	// Longest is that of the longest single transaction, during which the namespace's netfilter lock is held.
+	// Longest is that of the longest single transaction or program; with nftables the namespace's netfilter lock is held
+	// as long.
 	Longest time.Duration
-	// Transactions is their number.
+	// Transactions is their number; with iptables that of the programs that wrote.
 	Transactions int
 }
 
 // Starts starts an agent in an empty namespace, and then another one that finds the first one's rules.
-func Starts(c *cluster.Cluster) (cold, warm Start, err error) {
+func Starts(c *cluster.Cluster, backend string) (cold, warm Start, err error) {
 	s, err := space.New()
 	if err != nil {
 		return cold, warm, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	if cold, err = start(s, c); err != nil {
+	if cold, err = start(s, c, backend); err != nil {
 		return cold, warm, err
 	}
-	warm, err = start(s, c)
+	warm, err = start(s, c, backend)
 	if err == nil && warm.Transactions > 0 {
 		err = errors.New("the second start wrote rules although the first one's are the same")
 	}
 	return cold, warm, err
 }
 
-func start(s *space.Space, c *cluster.Cluster) (Start, error) {
-	a, err := newAgent(s)
+func start(s *space.Space, c *cluster.Cluster, backend string) (Start, error) {
+	a, err := newAgent(s, backend)
 	if err != nil {
 		return Start{}, err
 	}
@@ -45,5 +46,5 @@ func start(s *space.Space, c *cluster.Cluster) (Start, error) {
 	a.engine.MarkSynced()
 	done, err := a.committed()
 	err = errors.Join(err, a.stop())
-	return Start{Took: done.at.Sub(begin), Longest: a.meter.longest, Transactions: a.meter.commits}, err
+	return Start{Took: done.at.Sub(begin), Longest: a.rules.Longest, Transactions: a.rules.Writes}, err
 }

@@ -28,36 +28,38 @@ const (
 	Connect
 	// UDP is the first datagram of a flow.
 	UDP
-	// Established is a datagram of a flow that is known.
+	// Established is a datagram of a flow that is known, one packet.
 	Established
+	// Exchange is a request and its answer, of a byte each, on a TCP connection that is known: two packets.
+	Exchange
 )
 
 // Kinds gives all kinds, in the order in which tables show them.
-func Kinds() []Kind { return []Kind{TCP, Connect, UDP, Established} }
+func Kinds() []Kind { return []Kind{TCP, Connect, UDP, Established, Exchange} }
 
 // String names what is timed.
 func (k Kind) String() string {
-	return [...]string{"TCP connection", "TCP connect alone", "UDP new flow", "established"}[k]
+	return [...]string{"TCP connection", "TCP connect alone", "UDP new flow", "established", "established TCP, request and answer"}[k]
 }
 
 // Alternative is one of the things that a router may do with packets.
 type Alternative struct {
 	Name string
-	// Load makes a router that does nothing do it, and Unload makes it stop.
-	Load, Unload func(*Path) error
+	// Load makes a router that does nothing do it.
+	Load func(*Path) error
 	// Closed says that a port without a policy that allows it must not be reached.
 	Closed bool
 }
 
 // Plan says what is compared, and how long.
 type Plan struct {
-	// Alternatives are compared with the first one.
 	Alternatives   []Alternative
 	Client, Server netip.Addr
 	// TCPPort and UDPPort are reached in every alternative, ClosedPort is not in those that say so.
 	TCPPort, UDPPort, ClosedPort uint16
-	// Rounds is how often every alternative has a turn, Batch how many connections it opens in one.
-	Rounds, Batch int
+	// Trials is how often all paths are made anew, Rounds how often every alternative has a turn in all of them, Batch
+	// how many connections it opens in one turn.
+	Trials, Rounds, Batch int
 }
 
 // Result is what one alternative costs for one kind.
@@ -70,8 +72,8 @@ type Result struct {
 
 // Ratio is a quotient of times.
 type Ratio struct {
-	// Value is the geometric mean over all assignments of alternatives to paths of the median over all rounds of
-	// the quotient of the medians of the round's two turns. What one path has ahead of the other cancels out.
+	// Value is the geometric mean over all trials of the median over all rounds of the quotient of the medians of the
+	// round's two turns. So what one path happens to have ahead of the other counts little.
 	Value float64
 	// Low and High bound the median over all rounds with 95 % confidence.
 	Low, High float64
@@ -112,23 +114,10 @@ func stay() error {
 }
 
 func (p Plan) compare() (out map[Kind][]Result, err error) {
-	b := &bench{plan: p}
+	b := &bench{plan: p, samples: map[Kind][][][]float64{}}
 	defer func() { err = errors.Join(err, b.close()) }()
-	for range p.Alternatives {
-		path, err := NewPath(p.Client, p.Server)
-		if err != nil {
-			return nil, err
-		}
-		b.paths = append(b.paths, path)
-		t, err := Listen(path, p.TCPPort, p.UDPPort)
-		if err != nil {
-			return nil, err
-		}
-		b.traffic = append(b.traffic, t)
-	}
-	b.samples = map[Kind][][][]float64{}
-	for assignment := range p.Alternatives {
-		if err := b.assign(assignment); err != nil {
+	for range p.Trials {
+		if err := b.trial(); err != nil {
 			return nil, err
 		}
 	}
@@ -137,54 +126,61 @@ func (p Plan) compare() (out map[Kind][]Result, err error) {
 
 // bench is a comparison under way.
 type bench struct {
-	plan    Plan
+	plan Plan
+	// paths and traffic are those of the present trial by alternative; closers has those of all trials, because the
+	// kernel would take former ones apart while packets are timed.
 	paths   []*Path
 	traffic []*Traffic
-	// samples holds the median times of turns by kind, assignment, and round and alternative.
+	closers []func() error
+	// samples holds the median times of turns by kind, trial, and round and alternative.
 	samples map[Kind][][][]float64
 }
 
 func (b *bench) close() error {
 	var errs []error
-	for _, t := range b.traffic {
-		t.Close()
-	}
-	for _, p := range b.paths {
-		errs = append(errs, p.Close())
+	for i := len(b.closers) - 1; i >= 0; i-- {
+		errs = append(errs, b.closers[i]())
 	}
 	return errors.Join(errs...)
 }
 
-// pathOf gives the index of the path that an alternative has in an assignment.
-func (b *bench) pathOf(alternative, assignment int) int {
-	return (alternative + assignment) % len(b.paths)
-}
-
-// assign gives each alternative a path and lets each have its turns.
-func (b *bench) assign(assignment int) error {
-	for i, a := range b.plan.Alternatives {
-		at := b.pathOf(i, assignment)
-		if err := a.Load(b.paths[at]); err != nil {
-			return fmt.Errorf("%s: load: %w", a.Name, err)
-		}
-		if err := b.check(a, at); err != nil {
-			return fmt.Errorf("%s: %w", a.Name, err)
+// trial makes a path for every alternative, in an order that changes by chance, and lets each have its turns. A path
+// serves one alternative only: the legacy iptables table stays in a namespace once it was there, rules or not.
+func (b *bench) trial() error {
+	n := len(b.plan.Alternatives)
+	b.paths, b.traffic = make([]*Path, n), make([]*Traffic, n)
+	for _, i := range rand.Perm(n) {
+		if err := b.prepare(i); err != nil {
+			return fmt.Errorf("%s: %w", b.plan.Alternatives[i].Name, err)
 		}
 	}
 	for _, k := range Kinds() {
-		rounds := max(1, b.plan.Rounds/len(b.plan.Alternatives))
-		samples, err := b.rounds(k, assignment, rounds)
+		samples, err := b.rounds(k, max(1, b.plan.Rounds/b.plan.Trials))
 		if err != nil {
 			return fmt.Errorf("%s: %w", k, err)
 		}
 		b.samples[k] = append(b.samples[k], samples)
 	}
-	for i, a := range b.plan.Alternatives {
-		if err := a.Unload(b.paths[b.pathOf(i, assignment)]); err != nil {
-			return fmt.Errorf("%s: unload: %w", a.Name, err)
-		}
-	}
 	return nil
+}
+
+// prepare makes the path of an alternative, with its rules and ready for traffic.
+func (b *bench) prepare(i int) error {
+	a := b.plan.Alternatives[i]
+	path, err := NewPath(b.plan.Client, b.plan.Server)
+	if err != nil {
+		return err
+	}
+	b.paths[i], b.closers = path, append(b.closers, path.Close)
+	t, err := Listen(path, b.plan.TCPPort, b.plan.UDPPort)
+	if err != nil {
+		return err
+	}
+	b.traffic[i], b.closers = t, append(b.closers, func() error { t.Close(); return nil })
+	if err := a.Load(path); err != nil {
+		return fmt.Errorf("load: %w", err)
+	}
+	return b.check(a, i)
 }
 
 // check makes sure that what is about to be timed is what it is said to be.
@@ -210,7 +206,7 @@ func (b *bench) check(a Alternative, at int) error {
 }
 
 // rounds lets every alternative have its turn in every round, in an order that changes by chance.
-func (b *bench) rounds(k Kind, assignment, rounds int) ([][]float64, error) {
+func (b *bench) rounds(k Kind, rounds int) ([][]float64, error) {
 	runtime.GC()
 	// A collection in the middle of a turn would be counted as that alternative's.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
@@ -219,9 +215,8 @@ func (b *bench) rounds(k Kind, assignment, rounds int) ([][]float64, error) {
 	for r := range out {
 		out[r] = make([]float64, len(b.plan.Alternatives))
 		for _, i := range rand.Perm(len(b.plan.Alternatives)) {
-			at := b.pathOf(i, assignment)
 			var err error
-			if times, err = b.turn(k, at, times[:0]); err != nil {
+			if times, err = b.turn(k, i, times[:0]); err != nil {
 				return nil, fmt.Errorf("%s: %w", b.plan.Alternatives[i].Name, err)
 			}
 			out[r][i] = stat.Median(times).Seconds()
@@ -239,6 +234,8 @@ func (b *bench) turn(k Kind, at int, times []time.Duration) ([]time.Duration, er
 		return b.traffic[at].TCP(times, b.plan.Batch, k == TCP)
 	case UDP:
 		return b.traffic[at].NewFlows(times, b.plan.Batch)
+	case Exchange:
+		return b.traffic[at].Exchanges(times, b.plan.Batch)
 	default:
 		return b.traffic[at].Established(times, b.plan.Batch)
 	}
@@ -246,18 +243,18 @@ func (b *bench) turn(k Kind, at int, times []time.Duration) ([]time.Duration, er
 
 func (b *bench) results() map[Kind][]Result {
 	out := map[Kind][]Result{}
-	for k, assignments := range b.samples {
+	for k, trials := range b.samples {
 		for i := range b.plan.Alternatives {
 			var r Result
 			var all []float64
-			for _, rounds := range assignments {
+			for _, rounds := range trials {
 				for _, turns := range rounds {
 					all = append(all, turns[i])
 				}
 			}
 			r.Typical = stat.Median(all)
 			for j := range b.plan.Alternatives {
-				r.Ratios = append(r.Ratios, ratio(assignments, i, j))
+				r.Ratios = append(r.Ratios, ratio(trials, i, j))
 			}
 			out[k] = append(out[k], r)
 		}
@@ -266,11 +263,11 @@ func (b *bench) results() map[Kind][]Result {
 }
 
 // ratio gives alternative i by alternative j.
-func ratio(assignments [][][]float64, i, j int) Ratio {
+func ratio(trials [][][]float64, i, j int) Ratio {
 	var out Ratio
 	var all []float64
 	logs := 0.0
-	for _, rounds := range assignments {
+	for _, rounds := range trials {
 		var quotients []float64
 		for _, turns := range rounds {
 			quotients = append(quotients, turns[i]/turns[j])
@@ -278,7 +275,7 @@ func ratio(assignments [][][]float64, i, j int) Ratio {
 		all = append(all, quotients...)
 		logs += math.Log(stat.Median(quotients))
 	}
-	out.Value = math.Exp(logs / float64(len(assignments)))
+	out.Value = math.Exp(logs / float64(len(trials)))
 	out.Low, out.High = stat.Interval(all)
 	out.Rounds = len(all)
 	return out

@@ -28,7 +28,7 @@ func plan(rounds int, alternatives ...Alternative) Plan {
 	return Plan{
 		Alternatives: alternatives,
 		Client:       netip.MustParseAddr("10.9.0.1"), Server: netip.MustParseAddr("10.9.1.1"),
-		TCPPort: 8080, UDPPort: 8125, ClosedPort: closed, Rounds: rounds, Batch: 50,
+		TCPPort: 8080, UDPPort: 8125, ClosedPort: closed, Trials: 3, Rounds: rounds, Batch: 50,
 	}
 }
 
@@ -53,11 +53,8 @@ func slow(n int, closes bool) Alternative {
 		add(closed)
 	}
 	return Alternative{
-		Name: "slow",
-		Load: func(p *Path) error { return p.conn.Commit(&ruleset.Tx{Ops: ops}) },
-		Unload: func(p *Path) error {
-			return p.conn.Commit(&ruleset.Tx{Ops: []ruleset.Op{ruleset.DelTable{Table: table}}})
-		},
+		Name:   "slow",
+		Load:   func(p *Path) error { return p.conn.Commit(&ruleset.Tx{Ops: ops}) },
 		Closed: closes,
 	}
 }
@@ -65,12 +62,12 @@ func slow(n int, closes bool) Alternative {
 // A router that does nothing costs what another one does that does nothing; one with many rules costs more.
 func TestKernelCompareTellsTheDifference(t *testing.T) {
 	needRoot(t)
-	none := Alternative{Name: "nothing", Load: nothing, Unload: nothing}
+	none := Alternative{Name: "nothing", Load: nothing}
 	results, err := Compare(plan(30, none, none, slow(400, true)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, k := range []Kind{TCP, Connect} {
+	for _, k := range []Kind{TCP, Connect, Exchange} {
 		r := results[k]
 		if same := r[1].Ratios[0].Value; same < 0.9 || same > 1.1 {
 			t.Errorf("%s: nothing by nothing is %.3f", k, same)
@@ -89,7 +86,7 @@ func TestKernelCompareChecksWhatItTimes(t *testing.T) {
 	needRoot(t)
 	open := slow(1, false)
 	open.Closed = true
-	_, err := Compare(plan(1, Alternative{Name: "nothing", Load: nothing, Unload: nothing}, open))
+	_, err := Compare(plan(1, Alternative{Name: "nothing", Load: nothing}, open))
 	if err == nil || !strings.Contains(err.Error(), "dropped false, want true") {
 		t.Errorf("a router that drops nothing is timed as one that does: %v", err)
 	}
@@ -98,11 +95,11 @@ func TestKernelCompareChecksWhatItTimes(t *testing.T) {
 // With all the advantage on one path, the ratio of two equal alternatives is 1.
 func TestRatioCancelsWhatPathsDiffer(t *testing.T) {
 	fast, slow := 10.0, 20.0
-	assignments := [][][]float64{
+	trials := [][][]float64{
 		{{fast, slow}, {fast, slow}, {fast, slow}},
 		{{slow, fast}, {slow, fast}, {slow, fast}},
 	}
-	if r := ratio(assignments, 1, 0); r.Value < 0.999 || r.Value > 1.001 || r.Rounds != 6 {
+	if r := ratio(trials, 1, 0); r.Value < 0.999 || r.Value > 1.001 || r.Rounds != 6 {
 		t.Errorf("%+v", r)
 	}
 }

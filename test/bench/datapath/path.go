@@ -10,9 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
-	"github.com/netpol-agent/netpol-agent/internal/render/nft"
+	ipruleset "github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/kernel"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
+	"github.com/netpol-agent/netpol-agent/test/bench/rules"
 	"github.com/netpol-agent/netpol-agent/test/bench/space"
 )
 
@@ -23,7 +24,6 @@ type Path struct {
 	conn                   *kernel.Conn
 	// tracked deletes the router's connections.
 	tracked *netlink.Handle
-	rules   *nft.Renderer
 	closers []func() error
 }
 
@@ -174,37 +174,38 @@ func (p *Path) track() error {
 	return nil
 }
 
-// Load makes the router enforce a program; nil takes the rules away.
-func (p *Path) Load(prog *program.Program) error {
-	if p.rules == nil {
-		p.rules = nft.New(p.conn, nft.Options{})
-	}
-	if prog == nil {
-		_, err := p.rules.Cleanup()
+// Enforce makes the router enforce a program with a backend.
+func (p *Path) Enforce(backend string, prog *program.Program) error {
+	r, err := rules.Open(p.router, backend)
+	if err != nil {
 		return err
 	}
-	_, err := p.rules.Sync(prog)
+	p.closers = append(p.closers, r.Close)
+	_, err = r.Sync(prog)
 	return err
 }
 
-// LoadEstablished gives the router, without any other rule, the one that lets known connections pass, where the
-// agent's rules have it.
-func (p *Path) LoadEstablished() error {
-	rule := ruleset.Rule{Matches: []ruleset.Match{ruleset.CtEstablished{}}, Verdict: ruleset.Verdict{Kind: ruleset.Accept}}
-	chain := &ruleset.Chain{Name: "forward", Hook: &ruleset.Hook{Point: ruleset.Forward, Priority: 5}}
-	return p.conn.Commit(&ruleset.Tx{Ops: []ruleset.Op{
-		ruleset.AddTable{Table: establishedTable, Comment: "for comparison"},
-		ruleset.AddChain{Table: establishedTable, Chain: chain},
-		ruleset.AddRule{Table: establishedTable, Chain: chain.Name, Rule: rule},
-	}})
+// Hook gives the router, without any rule, the chain in forward that a backend's rules are in or lead from. Other
+// components of a node that use iptables leave it there too.
+func (p *Path) Hook(backend string) error {
+	if backend == rules.NFTables {
+		const table = "empty"
+		return p.conn.Commit(&ruleset.Tx{Ops: []ruleset.Op{
+			ruleset.AddTable{Table: table, Comment: "for comparison"},
+			ruleset.AddChain{Table: table, Chain: &ruleset.Chain{Name: "forward", Hook: &ruleset.Hook{Point: ruleset.Forward, Priority: 5}}},
+		}})
+	}
+	return p.Restore(backend, "-P FORWARD ACCEPT")
 }
 
-// UnloadEstablished takes back what LoadEstablished did.
-func (p *Path) UnloadEstablished() error {
-	return p.conn.Commit(&ruleset.Tx{Ops: []ruleset.Op{ruleset.DelTable{Table: establishedTable}}})
+// Restore gives the router what lines for iptables-restore say of the filter table, through a backend's programs.
+func (p *Path) Restore(backend, lines string) error {
+	programs, err := rules.Programs(p.router, backend)
+	if err != nil {
+		return err
+	}
+	return programs.Restore(ipruleset.V4, "*filter\n"+lines+"\nCOMMIT\n")
 }
-
-const establishedTable = "established-only"
 
 // Tracked gives the number of connections that the router knows.
 func (p *Path) Tracked() (int, error) {

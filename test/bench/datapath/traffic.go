@@ -150,6 +150,13 @@ func send(fd int) unix.Errno {
 	return errno
 }
 
+// read waits, on a socket that may block, for one byte.
+func read(fd int) unix.Errno {
+	var b [1]byte
+	_, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&b)), uintptr(len(b)))
+	return errno
+}
+
 // sockets makes n sockets of the client.
 func (t *Traffic) sockets(kind, n int) error {
 	if err := t.path.client.Enter(); err != nil {
@@ -255,6 +262,59 @@ func (t *Traffic) Established(times []time.Duration, n int) ([]time.Duration, er
 		fds[i] = t.flow
 	}
 	return datagrams(times, fds)
+}
+
+// Exchanges makes n requests on one TCP connection, each of which is answered, and appends the time of each to times.
+func (t *Traffic) Exchanges(times []time.Duration, n int) ([]time.Duration, error) {
+	defer t.drain()
+	if err := t.sockets(unix.SOCK_STREAM, 1); err != nil {
+		return times, err
+	}
+	if err := t.prepareTCP(patience); err != nil {
+		return times, err
+	}
+	client := t.fds[0]
+	if errno := connect(client, &t.tcpTo); errno != 0 {
+		return times, fmt.Errorf("connect: %w", errno)
+	}
+	server, err := t.accept()
+	if err != nil {
+		return times, err
+	}
+	t.fds = append(t.fds, server)
+	for _, fd := range t.fds {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+			return times, fmt.Errorf("no delay: %w", err)
+		}
+	}
+	last := time.Now()
+	for range n {
+		for _, step := range [...]func() unix.Errno{
+			func() unix.Errno { return send(client) }, func() unix.Errno { return read(server) },
+			func() unix.Errno { return send(server) }, func() unix.Errno { return read(client) },
+		} {
+			if errno := step(); errno != 0 {
+				return times, fmt.Errorf("exchange: %w", errno)
+			}
+		}
+		now := time.Now()
+		times = append(times, now.Sub(last))
+		last = now
+	}
+	return times, nil
+}
+
+// accept gives the server's end of the next connection.
+func (t *Traffic) accept() (int, error) {
+	ready := []unix.PollFd{{Fd: int32(t.tcp), Events: unix.POLLIN}}
+	if _, err := unix.Poll(ready, int(patience.Milliseconds())); err != nil {
+		return -1, err
+	}
+	fd, _, err := unix.Accept4(t.tcp, unix.SOCK_CLOEXEC)
+	if err != nil {
+		return -1, fmt.Errorf("accept: %w", err)
+	}
+	return fd, nil
 }
 
 func datagrams(times []time.Duration, fds []int) ([]time.Duration, error) {

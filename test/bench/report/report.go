@@ -14,6 +14,8 @@ import (
 type Figure struct {
 	Name string `json:"name"`
 	Unit string `json:"unit"`
+	// Backend is the one that the figure is of; empty if it is of none.
+	Backend string `json:"backend,omitempty"`
 	// Value is what the limit is for, the median if there are several samples.
 	Value float64 `json:"value"`
 	// P95 and Max are 0 if there are no samples to take them from.
@@ -31,7 +33,10 @@ func (f Figure) Missed() bool { return f.Limit > 0 && f.Value > f.Limit }
 
 // Try is one measurement of a section's figures.
 type Try struct {
-	Section string   `json:"section"`
+	Section string `json:"section"`
+	// Backend is the one that is measured; empty if the section compares them.
+	Backend string   `json:"backend,omitempty"`
+	Notes   []string `json:"notes,omitempty"`
 	Number  int      `json:"try"`
 	Load    string   `json:"load"`
 	Figures []Figure `json:"figures"`
@@ -55,23 +60,47 @@ type Report struct {
 	Tries       []Try       `json:"tries"`
 }
 
+// last gives the last try of each section and backend, in the order in which they were measured.
+func (r *Report) last() []Try {
+	at := map[string]int{}
+	var out []Try
+	for _, t := range r.Tries {
+		key := t.name()
+		if i, ok := at[key]; ok {
+			out[i] = t
+			continue
+		}
+		at[key] = len(out)
+		out = append(out, t)
+	}
+	return out
+}
+
 // Misses gives, as lines, the limits that were missed in the last try of their section.
 func (r *Report) Misses() []string {
-	last := map[string]Try{}
-	var order []string
-	for _, t := range r.Tries {
-		if _, ok := last[t.Section]; !ok {
-			order = append(order, t.Section)
-		}
-		last[t.Section] = t
-	}
 	var out []string
-	for _, section := range order {
-		for _, f := range last[section].Missed() {
-			out = append(out, fmt.Sprintf("%s: %s: %s, limit %s", section, f.Name, show(f.Value, f.Unit), show(f.Limit, f.Unit)))
+	for _, t := range r.last() {
+		for _, f := range t.Missed() {
+			out = append(out, fmt.Sprintf("%s: %s: %s, limit %s", t.name(), f.label(), show(f.Value, f.Unit), show(f.Limit, f.Unit)))
 		}
 	}
 	return out
+}
+
+// name names what is measured.
+func (t Try) name() string {
+	if t.Backend == "" {
+		return t.Section
+	}
+	return t.Section + ", " + t.Backend
+}
+
+// label names a figure in a table of one try.
+func (f Figure) label() string {
+	if f.Backend == "" {
+		return f.Name
+	}
+	return f.Name + ", " + f.Backend
 }
 
 // JSON writes the whole report.
@@ -86,7 +115,10 @@ func (r *Report) JSON(w io.Writer) error {
 
 // Print writes one try as a table.
 func (t Try) Print(w io.Writer) {
-	fmt.Fprintf(w, "\n%s (try %d, load %s)\n", t.Section, t.Number, t.Load)
+	fmt.Fprintf(w, "\n%s (try %d, load %s)\n", t.name(), t.Number, t.Load)
+	for _, note := range t.Notes {
+		fmt.Fprintf(w, "  %s\n", note)
+	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	defer func() { _ = tw.Flush() }()
 	fmt.Fprint(tw, "  \tmedian\tp95\tmax\tlimit\tverdict\tsamples\t\n")
@@ -102,7 +134,7 @@ func (t Try) Print(w io.Writer) {
 		if f.Samples > 0 {
 			samples = fmt.Sprint(f.Samples)
 		}
-		fmt.Fprintf(tw, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", f.Name, show(f.Value, f.Unit),
+		fmt.Fprintf(tw, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", f.label(), show(f.Value, f.Unit),
 			unless0(f.P95, f.Unit), unless0(f.Max, f.Unit), limit, verdict, samples, f.Note)
 	}
 }

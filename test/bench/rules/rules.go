@@ -1,0 +1,100 @@
+// Package rules opens each backend's renderer on the kernel of a network namespace, and notes what it writes.
+//
+// It does not decide what the rules are or which backend is measured.
+package rules
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/netpol-agent/netpol-agent/internal/render/backend"
+	"github.com/netpol-agent/netpol-agent/internal/render/iptables"
+	ipkernel "github.com/netpol-agent/netpol-agent/internal/render/iptables/kernel"
+	"github.com/netpol-agent/netpol-agent/internal/render/nft"
+	nftkernel "github.com/netpol-agent/netpol-agent/internal/render/nft/kernel"
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
+	"github.com/netpol-agent/netpol-agent/test/bench/space"
+)
+
+// Names of the backends, as `status` gives them.
+const (
+	NFTables = backend.NFTables
+	Legacy   = "iptables-legacy"
+	IPTNFT   = "iptables-nft"
+)
+
+// Backends lists all backends in the order in which tables show them.
+func Backends() []string { return []string{NFTables, Legacy, IPTNFT} }
+
+// Rules is a renderer on the kernel of a namespace.
+type Rules struct {
+	backend.Renderer
+	// Writes counts the nftables transactions or the iptables and ipset programs that wrote, and Longest is the time
+	// of the longest. They change while the renderer works.
+	Writes  int
+	Longest time.Duration
+
+	close func() error
+}
+
+// Open opens a backend by its name. It writes nothing.
+func Open(s *space.Space, name string) (*Rules, error) {
+	r := &Rules{close: func() error { return nil }}
+	if name == NFTables {
+		conn, err := s.Connect()
+		if err != nil {
+			return nil, err
+		}
+		r.Renderer, r.close = nft.New(transactions{conn, r}, nft.Options{}), conn.Close
+		return r, nil
+	}
+	tools, err := Programs(s, name)
+	if err != nil {
+		return nil, err
+	}
+	r.Renderer = iptables.New(programs{tools, r}, iptables.Options{Variant: string(variant(name))})
+	return r, nil
+}
+
+// Close ends the connection. The rules stay.
+func (r *Rules) Close() error { return r.close() }
+
+// Programs gives the iptables programs of a backend; they act on the namespace.
+func Programs(s *space.Space, name string) (iptables.Kernel, error) {
+	var tools *ipkernel.Tools
+	err := s.Do(func() (err error) {
+		tools, err = ipkernel.Find(variant(name))
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return inside{s, tools}, nil
+}
+
+func variant(name string) ipkernel.Variant {
+	return ipkernel.Variant(strings.TrimPrefix(name, "iptables-"))
+}
+
+func (r *Rules) time(write func() error) error {
+	start := time.Now()
+	err := write()
+	r.Longest = max(r.Longest, time.Since(start))
+	r.Writes++
+	return err
+}
+
+// transactions times those of nftables.
+type transactions struct {
+	*nftkernel.Conn
+	rules *Rules
+}
+
+func (t transactions) Commit(tx *ruleset.Tx) error {
+	err := t.rules.time(func() error { return t.Conn.Commit(tx) })
+	if err != nil {
+		return fmt.Errorf("transaction of %d operations: %w", len(tx.Ops), err)
+	}
+	return nil
+}
