@@ -234,8 +234,11 @@ func onlyWanted(t *testing.T, in inNS, at int, want *ruleset.Ruleset) {
 // foreignRules are how many rules others have in another table.
 const foreignRules = 10000
 
-// TestKernelOthersRulesCostNothing compares what a change costs in a namespace where others have thousands of rules in
-// the nat table with what it costs where they have none, in one go.
+// costLimit is how much longer work may take beside others' rules. A walk over all of them takes many times as long.
+const costLimit = 1.5
+
+// TestKernelOthersRulesCostNothing compares what a change costs while others have thousands of rules in the nat table
+// with what it costs while they have none, by turns, and the best of each: other work on the machine only adds time.
 func TestKernelOthersRulesCostNothing(t *testing.T) {
 	eachVariant(t, func(t *testing.T, in inNS) {
 		p := everyWord()
@@ -243,41 +246,55 @@ func TestKernelOthersRulesCostNothing(t *testing.T) {
 		if _, err := r.Sync(p); err != nil {
 			t.Fatal(err)
 		}
-		measure := func() time.Duration {
-			best := time.Hour
-			for i := range 15 {
-				start := time.Now()
-				d := program.NewDelta()
-				d.Policies["ns/p"] = struct{}{}
-				p.Policies["ns/p"].Ingress[0].Ports.Any = i%2 == 0
-				if _, err := r.Apply(p, d); err != nil {
-					t.Fatal(err)
-				}
-				if drifted, err := r.Drifted(); err != nil || drifted {
-					t.Fatalf("drifted %v, %v", drifted, err)
-				}
-				if _, err := r.Sync(p); err != nil {
-					t.Fatal(err)
-				}
-				best = min(best, time.Since(start))
-			}
-			return best
+		alone, crowded := time.Hour, time.Hour
+		ratio := func() float64 { return float64(crowded) / float64(alone) }
+		for round := 0; round < 3 || round < 12 && ratio() > costLimit; round++ {
+			alone = min(alone, bestOfChanges(t, r, p))
+			others(t, in, foreignRules)
+			crowded = min(crowded, bestOfChanges(t, r, p))
+			others(t, in, 0)
 		}
-		alone := measure()
-		var script strings.Builder
-		script.WriteString("*nat\n:KUBE-MANY - [0:0]\n")
-		for i := range foreignRules {
-			fmt.Fprintf(&script, "-A KUBE-MANY -p tcp -d 10.96.%d.%d/32 --dport 80 -j RETURN\n", i/250, i%250)
-		}
-		script.WriteString("COMMIT\n")
-		if err := in.Restore(ruleset.V4, script.String()); err != nil {
-			t.Fatal(err)
-		}
-		crowded := measure()
 		t.Logf("a policy change, a look and a full comparison: %v alone, %v beside %d rules of others, ratio %.2f",
-			alone, crowded, foreignRules, float64(crowded)/float64(alone))
-		if crowded > alone*3/2 {
+			alone, crowded, foreignRules, ratio())
+		if ratio() > costLimit {
 			t.Errorf("others' rules cost: %v alone, %v beside them", alone, crowded)
 		}
 	})
+}
+
+// others makes n rules of others in the nat table.
+func others(t *testing.T, in inNS, n int) {
+	t.Helper()
+	var script strings.Builder
+	script.WriteString("*nat\n:KUBE-MANY - [0:0]\n")
+	for i := range n {
+		fmt.Fprintf(&script, "-A KUBE-MANY -p tcp -d 10.96.%d.%d/32 --dport 80 -j RETURN\n", i/250, i%250)
+	}
+	script.WriteString("COMMIT\n")
+	if err := in.Restore(ruleset.V4, script.String()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// bestOfChanges gives the shortest time of several changes of a policy, each with a look and a full comparison.
+func bestOfChanges(t *testing.T, r *iptables.Renderer, p *program.Program) time.Duration {
+	t.Helper()
+	best := time.Hour
+	for i := range 6 {
+		start := time.Now()
+		d := program.NewDelta()
+		d.Policies["ns/p"] = struct{}{}
+		p.Policies["ns/p"].Ingress[0].Ports.Any = i%2 == 0
+		if _, err := r.Apply(p, d); err != nil {
+			t.Fatal(err)
+		}
+		if drifted, err := r.Drifted(); err != nil || drifted {
+			t.Fatalf("drifted %v, %v", drifted, err)
+		}
+		if _, err := r.Sync(p); err != nil {
+			t.Fatal(err)
+		}
+		best = min(best, time.Since(start))
+	}
+	return best
 }
