@@ -139,8 +139,16 @@ func (r *Rule) parseOption(words []string) (n int, err error) {
 	case "--comment":
 		r.Comment = arg
 	case "!":
+		if arg == "--pkt-type" {
+			r.NotUnicast = true
+			return 3, nil
+		}
 		r.NotSYN = true
 		return 4, nil
+	case "-i", "-o":
+		r.Bridge = arg
+	case "--dst-type":
+		r.BroadcastDst = true
 	case "--match-set":
 		end := map[string]End{"src": Src, "dst": Dst, "dst,dst": DstPort}[words[2]]
 		r.Sets = append(r.Sets, SetMatch{arg, end})

@@ -85,6 +85,8 @@ type PortRange struct{ First, Last uint16 }
 type Rule struct {
 	// Src and Dst are the prefixes of the packet's ends; the zero Prefix matches every address.
 	Src, Dst netip.Prefix
+	// Bridge asks for packets that are switched between two ports of this bridge; empty is any packet.
+	Bridge string
 	// Protocol is the transport protocol; 0 is any.
 	Protocol uint8
 	// Ports are alternatives for the destination port, at most MaxPorts slots; they need TCP, UDP or SCTP.
@@ -97,6 +99,11 @@ type Rule struct {
 	Established bool
 	// LocalSource asks for a source that is an address of this node.
 	LocalSource bool
+	// NotUnicast asks for a link-layer destination that is not one interface alone.
+	NotUnicast bool
+	// BroadcastDst asks for a destination that is a broadcast address: that of all networks, or of one that this node
+	// has an interface in.
+	BroadcastDst bool
 	// Sets must all hold the packet.
 	Sets []SetMatch
 	// Comment is for people; see Comment.

@@ -69,6 +69,9 @@ func (r Rule) String() string {
 	if r.Dst.IsValid() {
 		add("-d", r.Dst.String())
 	}
+	if r.Bridge != "" {
+		add("-i", r.Bridge, "-o", r.Bridge)
+	}
 	if r.Protocol != 0 {
 		add("-p", protocolName(r.Protocol))
 	}
@@ -78,6 +81,12 @@ func (r Rule) String() string {
 	}
 	if r.LocalSource {
 		add("-m", "addrtype", "--src-type", "LOCAL")
+	}
+	if r.NotUnicast {
+		add("-m", "pkttype", "!", "--pkt-type", "unicast")
+	}
+	if r.BroadcastDst {
+		add("-m", "addrtype", "--dst-type", "BROADCAST")
 	}
 	for _, s := range r.Sets {
 		add("-m", "set", "--match-set", s.Set, s.End.String())

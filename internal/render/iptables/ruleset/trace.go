@@ -20,7 +20,15 @@ type Packet struct {
 	Established bool
 	// LocalSource says that the source is an address of the node.
 	LocalSource bool
+	// Bridge is the interface between whose ports the packet is switched; empty for a routed one.
+	Bridge string
+	// NotUnicast says that the link-layer destination is not one interface alone.
+	NotUnicast bool
+	// SubnetBroadcast says that Dst is the broadcast address of a network that this node has an interface in.
+	SubnetBroadcast bool
 }
+
+var limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 // Trace says whether a packet leaves the chain that a built-in chain jumps to (ChainForward or ChainOutput)
 // alive, and by which rules. A table without the chain lets everything pass.
@@ -69,6 +77,9 @@ func (t *Table) matches(r Rule, p Packet) bool {
 		r.ICMPv6Type != 0 && (p.Protocol != program.ICMPv6 || r.ICMPv6Type != p.ICMPv6Type),
 		r.Established && !p.Established,
 		r.LocalSource && !p.LocalSource,
+		r.Bridge != "" && r.Bridge != p.Bridge,
+		r.NotUnicast && !p.NotUnicast,
+		r.BroadcastDst && p.Dst != limitedBroadcast && !p.SubnetBroadcast,
 		len(r.Ports) > 0 && !slices.ContainsFunc(r.Ports, func(x PortRange) bool { return x.First <= p.DstPort && p.DstPort <= x.Last }):
 		return false
 	}

@@ -68,7 +68,7 @@ func drawPrefix(t *rapid.T) netip.Prefix {
 
 // drawMatch draws a match that needs no set. Its body is a type switch in reverse: each case one type.
 func drawMatch(t *rapid.T) ruleset.Match {
-	switch rapid.IntRange(0, 7).Draw(t, "match") {
+	switch rapid.IntRange(0, 10).Draw(t, "match") {
 	case 0:
 		return ruleset.CtEstablished{}
 	case 1:
@@ -88,6 +88,12 @@ func drawMatch(t *rapid.T) ruleset.Match {
 	case 6:
 		p, q := rapid.Byte().Draw(t, "type"), rapid.Byte().Draw(t, "type")
 		return ruleset.ICMPv6Types{First: min(p, q), Last: max(p, q)}
+	case 7:
+		return ruleset.OnBridge{Name: rapid.StringMatching(`[a-z0-9.-]{1,15}`).Draw(t, "interface")}
+	case 8:
+		return ruleset.NotUnicast{}
+	case 9:
+		return ruleset.BroadcastDst{}
 	}
 	return ruleset.NotSYN{}
 }

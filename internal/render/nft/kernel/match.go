@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -134,8 +135,16 @@ func (c *compiler) matchBody(m ruleset.Match) error {
 		c.checkProtocol(m.Protocol)
 		return nil
 	case ruleset.LocalSource:
-		c.emit(opFib, "", reg1, unix.NFT_FIB_RESULT_ADDRTYPE, unix.NFTA_FIB_F_SADDR)
-		c.emitCmp(unix.NFT_CMP_EQ, hostU32(unix.RTN_LOCAL))
+		c.addrType(unix.NFTA_FIB_F_SADDR, unix.RTN_LOCAL)
+		return nil
+	case ruleset.BroadcastDst:
+		c.addrType(unix.NFTA_FIB_F_DADDR, unix.RTN_BROADCAST)
+		return nil
+	case ruleset.OnBridge:
+		return c.onBridge(m)
+	case ruleset.NotUnicast:
+		c.emit(opMeta, "", reg1, unix.NFT_META_PKTTYPE)
+		c.emitCmp(unix.NFT_CMP_NEQ, valueOf(unix.PACKET_HOST))
 		return nil
 	case ruleset.InPrefix:
 		return c.prefix(m)
@@ -157,12 +166,36 @@ func (c *compiler) matchBody(m ruleset.Match) error {
 		c.masked(valueOf(tcpFlagsOpener), unix.NFT_CMP_NEQ, valueOf(tcpFlagSYN))
 		return nil
 	case ruleset.PortVerdict:
-		c.emit(opMeta, "", reg1, unix.NFT_META_L4PROTO)
-		c.loadTransport(regAfter4, offDstPort, lenPort)
-		c.emit(opVmap, m.Map, reg1, unix.NFT_REG_VERDICT)
+		c.portVerdict(m)
 		return nil
 	}
 	return fmt.Errorf("match of type %T cannot be written", m)
+}
+
+// addrType asks how this node's routes class an end of the packet.
+func (c *compiler) addrType(end, class uint32) {
+	c.emit(opFib, "", reg1, unix.NFT_FIB_RESULT_ADDRTYPE, end)
+	c.emitCmp(unix.NFT_CMP_EQ, hostU32(class))
+}
+
+func (c *compiler) portVerdict(m ruleset.PortVerdict) {
+	c.emit(opMeta, "", reg1, unix.NFT_META_L4PROTO)
+	c.loadTransport(regAfter4, offDstPort, lenPort)
+	c.emit(opVmap, m.Map, reg1, unix.NFT_REG_VERDICT)
+}
+
+// onBridge asks for both interfaces: br_netfilter shows the bridge in the place of its ports.
+func (c *compiler) onBridge(m ruleset.OnBridge) error {
+	v := value{len: unix.IFNAMSIZ}
+	if m.Name == "" || len(m.Name) >= unix.IFNAMSIZ || strings.ContainsRune(m.Name, 0) {
+		return fmt.Errorf("interface %q", m.Name)
+	}
+	copy(v.b[:], m.Name)
+	for _, key := range []uint32{unix.NFT_META_IIFNAME, unix.NFT_META_OIFNAME} {
+		c.emit(opMeta, "", reg1, key)
+		c.emitCmp(unix.NFT_CMP_EQ, v)
+	}
+	return nil
 }
 
 // masked compares the bits of reg1 that mask has.

@@ -214,8 +214,19 @@ func (d *decoder) guess() ruleset.Match {
 	case opCt:
 		return ruleset.CtEstablished{}
 	case opFib:
+		if prog[0].n[2] == unix.NFTA_FIB_F_DADDR {
+			return ruleset.BroadcastDst{}
+		}
 		return ruleset.LocalSource{}
 	case opMeta:
+		switch prog[0].n[1] {
+		case unix.NFT_META_PKTTYPE:
+			return ruleset.NotUnicast{}
+		case unix.NFT_META_IIFNAME:
+			if len(prog) > 1 {
+				return ruleset.OnBridge{Name: cString(prog[1].data[0].b[:])}
+			}
+		}
 		if len(prog) > 2 {
 			return ruleset.PortVerdict{Map: prog[2].name}
 		}

@@ -88,6 +88,8 @@ func sampleChains() []*ruleset.Chain {
 		{Name: "output", Hook: &ruleset.Hook{Point: ruleset.Output, Priority: 7}, Rules: []ruleset.Rule{
 			rule(accept(), "", ruleset.LocalSource{}),
 			rule(drop(), "", ruleset.NotSYN{}),
+			rule(drop(), "", ruleset.OnBridge{Name: "cni0"}, ruleset.NotUnicast{}),
+			rule(drop(), "", ruleset.BroadcastDst{}),
 			rule(goTo("in/web"), "", ruleset.IsFamily{Family: ruleset.V4}),
 			rule(jump("in/dns"), "", ruleset.IsFamily{Family: ruleset.V6}),
 			rule(ruleset.Verdict{Kind: ruleset.Return}, "", ruleset.IsProtocol{Protocol: sctp}),

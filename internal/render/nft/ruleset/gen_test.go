@@ -242,7 +242,7 @@ func (g *rulesetGen) match() Match {
 		return Foreign{Note: "not \"ours\"\n"}
 	}
 	return pick(g, []Match{
-		CtEstablished{}, LocalSource{}, NotSYN{}, IsFamily{V4}, IsFamily{V6},
+		CtEstablished{}, LocalSource{}, NotSYN{}, NotUnicast{}, BroadcastDst{}, OnBridge{"cni0"}, OnBridge{"br-0123456789abc"[:15]}, IsFamily{V4}, IsFamily{V6},
 		IsProtocol{protoTCP}, IsProtocol{protoICMPv6}, ICMPv6Types{133, 137}, ICMPv6Types{128, 128},
 		InPrefix{Src, netip.MustParsePrefix("10.0.0.0/24")}, InPrefix{Dst, netip.MustParsePrefix("0.0.0.0/0")},
 		InPrefix{Dst, netip.MustParsePrefix("fd00::/17")}, InPrefix{Src, netip.MustParsePrefix("10.0.0.1/32")},

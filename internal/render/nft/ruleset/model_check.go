@@ -94,9 +94,17 @@ func (t *txState) checkSetUse(s *tableState, use setUse) *RefusalError {
 	return nil
 }
 
+// maxInterface is how long an interface's name can be: IFNAMSIZ with its ending zero.
+const maxInterface = 15
+
 func (t *txState) checkMatch(m Match) *RefusalError {
 	switch m := m.(type) {
-	case CtEstablished, IsProtocol, LocalSource, NotSYN, PortVerdict:
+	case CtEstablished, IsProtocol, LocalSource, NotUnicast, BroadcastDst, NotSYN, PortVerdict:
+		return nil
+	case OnBridge:
+		if m.Name == "" || len(m.Name) > maxInterface {
+			return refuse(syscall.EINVAL, "interface %q", m.Name)
+		}
 		return nil
 	case IsFamily:
 		return t.checkFamily(m, m.Family)

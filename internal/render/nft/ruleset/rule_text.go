@@ -100,6 +100,12 @@ func matchText(m Match) string {
 		return fmt.Sprintf("%s saddr . %s daddr @%s", m.Family, m.Family, m.Set)
 	case LocalSource:
 		return "fib saddr type local"
+	case OnBridge:
+		return fmt.Sprintf("iifname %[1]q oifname %[1]q", m.Name)
+	case NotUnicast:
+		return "meta pkttype != host"
+	case BroadcastDst:
+		return "fib daddr type broadcast"
 	case ICMPv6Types:
 		return "icmpv6 type " + rangeText(uint64(m.First), uint64(m.Last))
 	case NotSYN:

@@ -157,6 +157,16 @@ type AddrPairInSet struct {
 // LocalSource matches packets whose source is an address of this node: fib saddr type local.
 type LocalSource struct{}
 
+// OnBridge matches packets that are switched between two ports of a bridge: iifname "cni0" oifname "cni0".
+type OnBridge struct{ Name string }
+
+// NotUnicast matches packets whose link-layer destination is not one interface alone: meta pkttype != host.
+type NotUnicast struct{}
+
+// BroadcastDst matches packets whose destination is a broadcast address of a network that this node has an interface
+// in, or that of all networks: fib daddr type broadcast.
+type BroadcastDst struct{}
+
 // ICMPv6Types matches ICMPv6 types First to Last, both included. It includes the family and protocol check.
 type ICMPv6Types struct{ First, Last uint8 }
 
@@ -186,6 +196,9 @@ func (DstPort) isMatch()          {}
 func (DstAddrPortInSet) isMatch() {}
 func (AddrPairInSet) isMatch()    {}
 func (LocalSource) isMatch()      {}
+func (OnBridge) isMatch()         {}
+func (NotUnicast) isMatch()       {}
+func (BroadcastDst) isMatch()     {}
 func (ICMPv6Types) isMatch()      {}
 func (NotSYN) isMatch()           {}
 func (AddrVerdict) isMatch()      {}

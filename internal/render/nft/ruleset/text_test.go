@@ -56,7 +56,7 @@ func everyRule() []Rule {
 	accept := Verdict{Kind: Accept}
 	var rules []Rule
 	for _, m := range []Match{
-		LocalSource{}, NotSYN{}, ICMPv6Types{133, 137}, ICMPv6Types{0, 255}, ICMPv6Types{128, 128},
+		LocalSource{}, NotUnicast{}, BroadcastDst{}, OnBridge{"cni0"}, NotSYN{}, ICMPv6Types{133, 137}, ICMPv6Types{0, 255}, ICMPv6Types{128, 128},
 		InPrefix{Src, prefix("10.0.0.0/8")}, InPrefix{Dst, prefix("10.0.0.1/32")}, InPrefix{Src, prefix("0.0.0.0/0")},
 		InPrefix{Dst, prefix("fd00::/64")}, InPrefix{Src, prefix("::/0")},
 		InSet{Src, V4, "blocks4"}, InSet{Dst, V4, "pods4"}, InSet{Src, V6, "all6"}, InSet{Src, V6, "pods6"},
@@ -167,6 +167,9 @@ const everyText = `table inet t {
 	chain ingress/shop {
 		comment "policy shop/allow"
 		fib saddr type local accept
+		meta pkttype != host accept
+		fib daddr type broadcast accept
+		iifname "cni0" oifname "cni0" accept
 		tcp flags & (fin | syn | rst | ack) != syn accept
 		icmpv6 type 133-137 accept
 		icmpv6 type 0-255 accept

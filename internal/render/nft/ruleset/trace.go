@@ -23,6 +23,12 @@ type Packet struct {
 	Established bool
 	// LocalSource says that Src is an address of this node.
 	LocalSource bool
+	// Bridge is the interface between whose ports the packet is switched; empty for a routed one.
+	Bridge string
+	// NotUnicast says that the link-layer destination is not one interface alone.
+	NotUnicast bool
+	// SubnetBroadcast says that Dst is the broadcast address of a network that this node has an interface in.
+	SubnetBroadcast bool
 }
 
 // Step is a rule that matched a packet, or the end of a base chain.

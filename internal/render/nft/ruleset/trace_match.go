@@ -17,6 +17,12 @@ func (t *tracer) matches(m Match) bool {
 		return p.Protocol == m.Protocol && hasPorts(p.Protocol) && m.First <= p.DstPort && p.DstPort <= m.Last
 	case LocalSource:
 		return p.LocalSource
+	case OnBridge:
+		return p.Bridge == m.Name
+	case NotUnicast:
+		return p.NotUnicast
+	case BroadcastDst:
+		return p.Dst == limitedBroadcast || p.SubnetBroadcast && p.Dst.Is4()
 	case ICMPv6Types:
 		return p.family() == V6 && p.Protocol == protoICMPv6 && m.First <= p.ICMPType && p.ICMPType <= m.Last
 	case NotSYN:
@@ -26,6 +32,8 @@ func (t *tracer) matches(m Match) bool {
 	}
 	return false
 }
+
+var limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 func (p *Packet) family() Family { return FamilyOf(p.Dst) }
 
