@@ -11,6 +11,7 @@ package compiler
 
 import (
 	"net/netip"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -51,6 +52,10 @@ type Compiler struct {
 	named map[program.SetID]*set
 	// stackRefs counts the addresses that use a stack.
 	stackRefs map[program.StackID]int
+
+	// bridges are those that this node's pods hang on; isolated counts the addresses of its isolated pods.
+	bridges  []string
+	isolated int
 }
 
 // New gives a compiler that knows no object: nothing is isolated.
@@ -125,4 +130,10 @@ func (c *Compiler) SetNodeAddrs(addrs []netip.Addr) {
 	for _, a := range addrs {
 		c.prog.NodeAddrs[a.Unmap().WithZone("")] = struct{}{}
 	}
+}
+
+// SetBridges says on which bridges this node's pods hang.
+func (c *Compiler) SetBridges(names []string) {
+	c.bridges = slices.Compact(slices.Sorted(slices.Values(names)))
+	c.settleBridges()
 }

@@ -14,6 +14,18 @@ func (c *Compiler) settle() {
 		c.settleLocal(a)
 	}
 	clear(c.dirty)
+	c.settleBridges()
+}
+
+// settleBridges brings the program's Bridges up to date.
+func (c *Compiler) settleBridges() {
+	next := c.bridges
+	if c.isolated == 0 {
+		next = nil
+	}
+	if !slices.Equal(c.prog.Bridges, next) {
+		c.prog.Bridges, c.delta.Bridges = next, true
+	}
 }
 
 func (c *Compiler) settleLocal(a netip.Addr) {
@@ -25,6 +37,7 @@ func (c *Compiler) settleLocal(a netip.Addr) {
 	// The next stacks are counted before the previous ones go, so that those in both stay.
 	c.countStacks(next, 1)
 	c.countStacks(prev, -1)
+	c.isolated += isolated(next) - isolated(prev)
 	if next == nil {
 		delete(c.prog.Locals, a)
 	} else {
@@ -60,6 +73,14 @@ func (c *Compiler) judge(a netip.Addr) *program.Local {
 	slices.Sort(l.Egress)
 	l.Ingress, l.Egress = slices.Compact(l.Ingress), slices.Compact(l.Egress)
 	return l
+}
+
+// isolated gives 1 for the address of an isolated pod and 0 for others, for counting.
+func isolated(l *program.Local) int {
+	if l != nil && l.Isolated() {
+		return 1
+	}
+	return 0
 }
 
 func equalLocal(a, b *program.Local) bool {

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -19,12 +21,12 @@ import (
 
 // bridgeCheck says whether the packets of this node's pods reach the rules. Not for concurrent use.
 type bridgeCheck struct {
-	// onBridge says whether an address is reached through a bridge of this network namespace.
-	onBridge func(netip.Addr) (bool, error)
+	// onBridge gives the bridge of this network namespace through which an address is reached; empty for none.
+	onBridge func(netip.Addr) (string, error)
 	settings sysctls
 	log      *slog.Logger
 	// known remembers what onBridge said.
-	known map[netip.Addr]bool
+	known map[netip.Addr]string
 }
 
 // sysctls reads and writes kernel settings by their path below /proc/sys.
@@ -34,7 +36,7 @@ type sysctls interface {
 }
 
 func newBridgeCheck(log *slog.Logger) *bridgeCheck {
-	return &bridgeCheck{onBridge: routedToBridge, settings: procSys{}, log: log, known: map[netip.Addr]bool{}}
+	return &bridgeCheck{onBridge: routedToBridge, settings: procSys{}, log: log, known: map[netip.Addr]string{}}
 }
 
 // forget makes the next check ask the kernel for every address again.
@@ -43,7 +45,7 @@ func (b *bridgeCheck) forget() { clear(b.known) }
 // check looks at the pods' addresses. It switches on what is off, if it may; the error says what is missing.
 func (b *bridgeCheck) check(addrs []netip.Addr) error {
 	var v4, v6 bool
-	known := make(map[netip.Addr]bool, len(addrs))
+	known := make(map[netip.Addr]string, len(addrs))
 	for _, a := range addrs {
 		on, ok := b.known[a]
 		if !ok {
@@ -54,7 +56,8 @@ func (b *bridgeCheck) check(addrs []netip.Addr) error {
 			}
 		}
 		known[a] = on
-		v4, v6 = v4 || on && a.Is4(), v6 || on && a.Is6()
+		v4 = v4 || on != ""
+		v6 = v6 || on != "" && (a.Is6() || b.hasIPv6())
 	}
 	b.known = known
 	var errs []error
@@ -65,6 +68,18 @@ func (b *bridgeCheck) check(addrs []netip.Addr) error {
 		errs = append(errs, b.require("net/bridge/bridge-nf-call-ip6tables"))
 	}
 	return errors.Join(errs...)
+}
+
+// hasIPv6 says whether pods can have link-local addresses even where the cluster gives them none of IPv6.
+func (b *bridgeCheck) hasIPv6() bool {
+	_, err := b.settings.read("net/ipv6/conf/all/disable_ipv6")
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// bridges gives the bridges of the addresses that the last check looked at, sorted.
+func (b *bridgeCheck) bridges() []string {
+	names := slices.Sorted(maps.Values(b.known))
+	return slices.DeleteFunc(slices.Compact(names), func(name string) bool { return name == "" })
 }
 
 func (b *bridgeCheck) require(path string) error {
@@ -103,31 +118,34 @@ func (procSys) write(path, value string) error {
 	return errors.Join(err, f.Close())
 }
 
-// routedToBridge says whether the route to an address leads to a bridge or to a port of one.
-func routedToBridge(a netip.Addr) (bool, error) {
+// routedToBridge gives the bridge that the route to an address leads to, itself or through a port of it; empty for none.
+func routedToBridge(a netip.Addr) (string, error) {
 	routes, err := netlink.RouteGet(a.AsSlice())
 	if err != nil {
-		return false, fmt.Errorf("route to %s: %w", a, err)
+		return "", fmt.Errorf("route to %s: %w", a, err)
 	}
 	if len(routes) == 0 {
-		return false, fmt.Errorf("no route to %s", a)
+		return "", fmt.Errorf("no route to %s", a)
 	}
 	link, err := netlink.LinkByIndex(routes[0].LinkIndex)
 	if err != nil {
-		return false, fmt.Errorf("interface of %s: %w", a, err)
+		return "", fmt.Errorf("interface of %s: %w", a, err)
 	}
 	if link.Type() == "bridge" {
-		return true, nil
+		return link.Attrs().Name, nil
 	}
 	master := link.Attrs().MasterIndex
 	if master == 0 {
-		return false, nil
+		return "", nil
 	}
 	upper, err := netlink.LinkByIndex(master)
 	if err != nil {
-		return false, fmt.Errorf("interface above that of %s: %w", a, err)
+		return "", fmt.Errorf("interface above that of %s: %w", a, err)
 	}
-	return upper.Type() == "bridge", nil
+	if upper.Type() != "bridge" {
+		return "", nil
+	}
+	return upper.Attrs().Name, nil
 }
 
 // bridgeMonitor repeats the check when local pods change and from time to time.
@@ -136,12 +154,15 @@ type bridgeMonitor struct {
 	every  time.Duration
 	addrs  *mailbox[[]netip.Addr]
 	result func(error)
+	// found takes the bridges whenever they are others than before.
+	found func([]string)
 }
 
 func (m *bridgeMonitor) run(ctx context.Context) {
 	tick := time.NewTicker(m.every)
 	defer tick.Stop()
 	var addrs []netip.Addr
+	var last []string
 	for {
 		select {
 		case <-ctx.Done():
@@ -152,5 +173,9 @@ func (m *bridgeMonitor) run(ctx context.Context) {
 			m.check.forget()
 		}
 		m.result(m.check.check(addrs))
+		if names := m.check.bridges(); !slices.Equal(names, last) {
+			last = names
+			m.found(names)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -35,6 +36,7 @@ func (f *fakeSys) write(path, value string) error {
 const (
 	call4 = "net/bridge/bridge-nf-call-iptables"
 	call6 = "net/bridge/bridge-nf-call-ip6tables"
+	ipv6  = "net/ipv6/conf/all/disable_ipv6"
 )
 
 func TestBridgeCheck(t *testing.T) {
@@ -53,13 +55,18 @@ func TestBridgeCheck(t *testing.T) {
 		"off, only IPv4 is needed":   {v4, false, map[string]string{call4: "0", call6: "0"}, false, "", 1},
 		"off, may not be changed":    {v4, false, map[string]string{call4: "0"}, true, call4 + " is 0", 0},
 		"off for IPv6":               {both, false, map[string]string{call4: "1", call6: "0"}, true, call6 + " is 0", 0},
+		"off for link-local":         {v4, false, map[string]string{call4: "1", call6: "0", ipv6: "0"}, true, call6 + " is 0", 0},
 		"module missing":             {v4, false, nil, false, "modprobe br_netfilter", 0},
 		"module missing, not needed": {both, true, nil, false, "", 0},
 		"no pods":                    {nil, false, nil, false, "", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			sys := &fakeSys{values: c.values, readOnly: c.readOnly}
-			b := &bridgeCheck{onBridge: func(netip.Addr) (bool, error) { return !c.routed, nil }, settings: sys, log: quiet()}
+			bridge := "cni0"
+			if c.routed {
+				bridge = ""
+			}
+			b := &bridgeCheck{onBridge: func(netip.Addr) (string, error) { return bridge, nil }, settings: sys, log: quiet()}
 			err := b.check(c.addrs)
 			switch {
 			case c.want == "" && err != nil:
@@ -78,20 +85,29 @@ func TestBridgeCheckAsksForEachAddressOnce(t *testing.T) {
 	asked := map[netip.Addr]int{}
 	missing := true
 	b := &bridgeCheck{settings: &fakeSys{values: map[string]string{call4: "0"}, readOnly: true}, log: quiet(),
-		onBridge: func(a netip.Addr) (bool, error) {
+		onBridge: func(a netip.Addr) (string, error) {
 			asked[a]++
-			if a == addr("10.0.0.2") && missing {
-				return false, errors.New("no route yet")
+			switch {
+			case a != addr("10.0.0.2"):
+				return "", nil
+			case missing:
+				return "", errors.New("no route yet")
 			}
-			return a == addr("10.0.0.2"), nil
+			return "cni0", nil
 		}}
 	pods := []netip.Addr{addr("10.0.0.1"), addr("10.0.0.2")}
 	if err := b.check(pods); err != nil {
 		t.Errorf("a pod without a route yet: %v", err)
 	}
+	if got := b.bridges(); len(got) != 0 {
+		t.Errorf("bridges %v of a pod without a route", got)
+	}
 	missing = false
 	if err := b.check(pods); err == nil || !strings.Contains(err.Error(), call4) {
 		t.Errorf("the pod's interface came: %v", err)
+	}
+	if got := b.bridges(); !slices.Equal(got, []string{"cni0"}) {
+		t.Errorf("bridges %v", got)
 	}
 	_ = b.check(pods)
 	if asked[pods[0]] != 1 || asked[pods[1]] != 2 {

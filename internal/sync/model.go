@@ -25,6 +25,7 @@ type Compiler interface {
 	SetPolicy(*networkingv1.NetworkPolicy)
 	DeletePolicy(types.NamespacedName)
 	SetNodeAddrs([]netip.Addr)
+	SetBridges([]string)
 	Program() *program.Program
 	TakeDelta() *program.Delta
 	Diagnostics() []compiler.Diagnostic
@@ -52,7 +53,7 @@ func newModel(newCompiler func() Compiler, log *slog.Logger, m *Metrics) *model 
 	return &model{
 		newCompiler: newCompiler,
 		compiler:    newCompiler(),
-		objects:     map[Kind]map[types.NamespacedName]any{Pod: {}, Namespace: {}, Policy: {}, NodeAddrs: {}},
+		objects:     map[Kind]map[types.NamespacedName]any{Pod: {}, Namespace: {}, Policy: {}, NodeAddrs: {}, Bridges: {}},
 		faults:      map[Key]error{},
 		log:         log,
 		metrics:     m,
@@ -184,6 +185,8 @@ func (m *model) set(key Key, obj any) error {
 			m.compiler.SetPolicy(o)
 		case []netip.Addr:
 			m.compiler.SetNodeAddrs(o)
+		case []string:
+			m.compiler.SetBridges(o)
 		case nil:
 			m.remove(key)
 		default:
@@ -203,6 +206,8 @@ func (m *model) remove(key Key) {
 		m.compiler.DeletePolicy(key.NamespacedName)
 	case NodeAddrs:
 		m.compiler.SetNodeAddrs(nil)
+	case Bridges:
+		m.compiler.SetBridges(nil)
 	}
 }
 

@@ -19,6 +19,8 @@ const (
 	Policy
 	// NodeAddrs events carry the []netip.Addr of this node; their Key has no name.
 	NodeAddrs
+	// Bridges events carry the []string of bridges that this node's pods hang on; their Key has no name.
+	Bridges
 )
 
 // String gives the kind as the API spells it.

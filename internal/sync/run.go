@@ -170,6 +170,9 @@ func (a *agent) assemble() {
 	a.bridge = &bridgeMonitor{
 		check: newBridgeCheck(a.log), every: orDefault(a.cfg.Resync, time.Minute),
 		addrs: newMailbox[[]netip.Addr](), result: a.bridgeResult(),
+		found: func(names []string) {
+			a.queue.Put(Event{Key: Key{Kind: Bridges}, Object: names, At: time.Now()})
+		},
 	}
 	a.metrics.BridgeOK.Set(1)
 	a.neighbours = &neighbourMonitor{

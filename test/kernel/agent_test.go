@@ -45,6 +45,7 @@ func newAgent(t testing.TB, l *lab.Lab) *agent {
 func (a *agent) restart() {
 	a.comp = compiler.New(compiler.Options{Node: thisNode})
 	a.comp.SetNodeAddrs(a.nodeAddrs)
+	a.comp.SetBridges([]string{lab.BridgeName})
 	a.renderer = a.backend.renderer(0)
 	a.pods, a.namespaces = map[string]*corev1.Pod{}, map[string]*corev1.Namespace{}
 	a.policies = map[string]*networkingv1.NetworkPolicy{}

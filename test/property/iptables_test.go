@@ -33,6 +33,7 @@ func newIPNode(name string, addrs []netip.Addr) *ipNode {
 		n.states[f] = ruleset.NewState()
 	}
 	n.comp.SetNodeAddrs(addrs)
+	n.comp.SetBridges([]string{clustergen.Bridge})
 	return n
 }
 
@@ -68,10 +69,11 @@ func ipTraced(r *ruleset.Ruleset, p oracle.Packet, nodeAddrs []netip.Addr) (bool
 	local := slices.Contains(nodeAddrs, p.Src)
 	entry := ruleset.ChainForward
 	if local {
-		entry = ruleset.ChainOutput
+		entry, p.Bridge = ruleset.ChainOutput, ""
 	}
 	return r.Table(ruleset.FamilyOf(p.Src)).Trace(entry, ruleset.Packet{
 		Src: p.Src, Dst: p.Dst, Protocol: p.Protocol, DstPort: p.DstPort, ICMPv6Type: p.ICMPv6Type, SYN: true, LocalSource: local,
+		Bridge: p.Bridge,
 	})
 }
 

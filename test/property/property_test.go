@@ -42,6 +42,7 @@ type node struct {
 func newNode(t *rapid.T, name string, addrs []netip.Addr) *node {
 	n := &node{name: name, comp: compiler.New(compiler.Options{Node: name}), layout: layout.New(), model: ruleset.NewModel()}
 	n.comp.SetNodeAddrs(addrs)
+	n.comp.SetBridges([]string{clustergen.Bridge})
 	if err := n.model.Apply(&ruleset.Tx{Ops: []ruleset.Op{ruleset.AddTable{Table: table}}}); err != nil {
 		t.Fatal(err)
 	}
@@ -80,6 +81,7 @@ func (n *node) commit(t *rapid.T) {
 func scratch(s oracle.State, name string) *program.Program {
 	c := compiler.New(compiler.Options{Node: name})
 	c.SetNodeAddrs(s.NodeAddrs[name])
+	c.SetBridges([]string{clustergen.Bridge})
 	for _, p := range s.Policies {
 		c.SetPolicy(p)
 	}
@@ -104,10 +106,11 @@ func traced(r *ruleset.Ruleset, p oracle.Packet, nodeAddrs []netip.Addr) (bool, 
 	}
 	hook := ruleset.Forward
 	if from {
-		hook = ruleset.Output
+		hook, p.Bridge = ruleset.Output, ""
 	}
 	v, steps := r.Trace(hook, ruleset.Packet{
 		Src: p.Src, Dst: p.Dst, Protocol: p.Protocol, DstPort: p.DstPort, ICMPType: p.ICMPv6Type, SYN: true, LocalSource: from,
+		Bridge: p.Bridge,
 	})
 	return v.Kind == ruleset.Accept, steps
 }

@@ -60,6 +60,9 @@ func (t packetTables) packet(s source) oracle.Packet {
 		p.Src, p.Dst = t.anywhere(s)
 	}
 	if oneIn(s, 8) {
+		setBridged(s, &p)
+	}
+	if oneIn(s, 8) {
 		setOtherProtocol(s, &p)
 		return p
 	}
@@ -99,6 +102,31 @@ func (t packetTables) anywhere(s source) (src, dst netip.Addr) {
 		return other, one
 	}
 	return one, other
+}
+
+// Bridge is the interface between whose ports a generated packet is switched, if it is.
+const Bridge = "cni0"
+
+// nameless are addresses that belong to no pod as far as the API knows.
+var nameless = []netip.Addr{
+	netip.MustParseAddr("224.0.0.251"), netip.MustParseAddr("239.255.255.250"), netip.MustParseAddr("255.255.255.255"),
+	netip.MustParseAddr("fe80::1"), netip.MustParseAddr("febf:ffff::1"), netip.MustParseAddr("ff02::1"), netip.MustParseAddr("ff05::2"),
+}
+
+// setBridged makes p a packet between two ports of the pods' bridge, often one that names no pod.
+func setBridged(s source, p *oracle.Packet) {
+	p.Bridge = Bridge
+	if oneIn(s, 3) {
+		return
+	}
+	a := pick(s, nameless)
+	switch {
+	case a.Is4() != p.Src.Is4():
+	case a.IsLinkLocalUnicast() && oneIn(s, 2):
+		p.Src = a
+	default:
+		p.Dst = a
+	}
 }
 
 // setOtherProtocol makes p a packet of a protocol that has no ports, at least not for a policy.

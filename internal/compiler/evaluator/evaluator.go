@@ -6,6 +6,7 @@
 package evaluator
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -22,6 +23,8 @@ type Packet struct {
 	DstPort uint16
 	// ICMPv6Type counts for ICMPv6.
 	ICMPv6Type uint8
+	// Bridge is the interface between whose ports the packet is switched; empty for routed packets.
+	Bridge string
 }
 
 // Result is the verdict on a packet with its reasons.
@@ -30,6 +33,8 @@ type Result struct {
 	Verdict program.Verdict
 	// Exempt says why nobody judges the packet, and is empty if it is judged.
 	Exempt string
+	// Nameless says why a packet that names no pod is denied, and is empty for all others.
+	Nameless string
 	// Egress and Ingress tell how the source's and the destination's address were judged; nil for an address
 	// that is no pod of this node.
 	Egress, Ingress *Judgement
@@ -81,6 +86,9 @@ type Miss struct {
 func Evaluate(p *program.Program, pkt Packet) Result {
 	pkt.Src, pkt.Dst = pkt.Src.Unmap(), pkt.Dst.Unmap()
 	src, dst := p.Locals[pkt.Src], p.Locals[pkt.Dst]
+	if why := nameless(p, pkt); why != "" {
+		return Result{Verdict: program.Deny, Nameless: why}
+	}
 	if why := exempt(p, pkt, src, dst); why != "" {
 		return Result{Verdict: program.Accept, Exempt: why}
 	}
@@ -99,6 +107,30 @@ func Evaluate(p *program.Program, pkt Packet) Result {
 	return r
 }
 
+var linkLocal6 = netip.MustParsePrefix("fe80::/10")
+
+// nameless says why a packet on a bridge of isolated pods cannot be judged, if it cannot: its addresses may be any
+// pod's.
+func nameless(p *program.Program, pkt Packet) string {
+	_, fromNode := p.NodeAddrs[pkt.Src]
+	_, toNode := p.NodeAddrs[pkt.Dst]
+	if fromNode || toNode || discovers(pkt) || !slices.Contains(p.Bridges, pkt.Bridge) {
+		return ""
+	}
+	var what string
+	switch {
+	case pkt.Dst.IsMulticast():
+		what = "multicast"
+	case pkt.Dst == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		what = "broadcast"
+	case linkLocal6.Contains(pkt.Src.WithZone("")), linkLocal6.Contains(pkt.Dst.WithZone("")):
+		what = "link-local"
+	default:
+		return ""
+	}
+	return fmt.Sprintf("denied: a %s packet on %s names no pod, and a pod there is isolated", what, pkt.Bridge)
+}
+
 // exempt names the reason for which a packet passes whatever the policies say.
 func exempt(p *program.Program, pkt Packet, src, dst *program.Local) string {
 	_, fromNode := p.NodeAddrs[pkt.Src]
@@ -108,10 +140,15 @@ func exempt(p *program.Program, pkt Packet, src, dst *program.Local) string {
 		return "a pod always reaches itself"
 	case fromNode && dst != nil, toNode && src != nil:
 		return "a pod and the node it runs on always reach each other"
-	case pkt.Src.Is6() && pkt.Protocol == program.ICMPv6 && pkt.ICMPv6Type >= 133 && pkt.ICMPv6Type <= 137:
+	case discovers(pkt):
 		return "neighbour discovery and router messages always pass"
 	}
 	return ""
+}
+
+// discovers says whether the packet is one of neighbour discovery (RFC 4861), which every connection needs.
+func discovers(pkt Packet) bool {
+	return pkt.Src.Is6() && pkt.Protocol == program.ICMPv6 && pkt.ICMPv6Type >= 133 && pkt.ICMPv6Type <= 137
 }
 
 func judge(p *program.Program, l *program.Local, d program.Direction, pkt Packet) *Judgement {

@@ -28,6 +28,9 @@ func (r Result) Reasons() []string {
 	if r.Exempt != "" {
 		return []string{r.Exempt}
 	}
+	if r.Nameless != "" {
+		return []string{r.Nameless}
+	}
 	var out []string
 	for _, j := range []*Judgement{r.Egress, r.Ingress} {
 		if j != nil {

@@ -51,6 +51,9 @@ type Packet struct {
 	DstPort uint16
 	// ICMPv6Type means nothing unless Protocol is ICMPv6.
 	ICMPv6Type uint8
+	// Bridge is the interface on which pods of the node hang and between whose ports the packet is switched. It is empty
+	// for a packet that is routed.
+	Bridge string
 }
 
 // Allowed reports whether p passes when every node of the cluster enforces policy.
@@ -75,7 +78,39 @@ func AllowedAt(s State, node string, p Packet) bool {
 			return false
 		}
 	}
-	return true
+	return !s.unclear(node, p)
+}
+
+// unclear reports whether nobody can say whom a packet on a bridge concerns, although it may concern an isolated pod.
+//
+// Ours: an isolated pod gets only what a rule allows, and no rule can mean an address that the API does not know. So
+// while a pod of the node is isolated, what is switched on the pods' bridge to or from a link-local address, or to many,
+// does not pass. Only neighbour discovery does.
+func (s State) unclear(node string, p Packet) bool {
+	src, dst := plain(p.Src), plain(p.Dst)
+	discovery := p.Protocol == ICMPv6 && src.Is6() && p.ICMPv6Type >= 133 && p.ICMPv6Type <= 137
+	// Docs: traffic between the node and its pods is always allowed.
+	ofNode := s.isNodeAddr(node, src) || s.isNodeAddr(node, dst)
+	if p.Bridge == "" || discovery || ofNode || !s.anyIsolated(node) {
+		return false
+	}
+	many := dst.IsMulticast() || dst.String() == "255.255.255.255"
+	return many || src.Is6() && src.IsLinkLocalUnicast() || dst.Is6() && dst.IsLinkLocalUnicast()
+}
+
+// anyIsolated reports whether a policy isolates a pod of the node that has an address.
+func (s State) anyIsolated(node string) bool {
+	for _, pod := range s.Pods {
+		if node == "" || pod.Spec.NodeName != node || !participates(pod) || len(addrs(pod)) == 0 {
+			continue
+		}
+		for _, policy := range s.Policies {
+			if selects(policy, pod) && (isolates(policy, Ingress) || isolates(policy, Egress)) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // nodes gives the names of all nodes that have addresses or pods, sorted.

@@ -39,6 +39,11 @@ func document(b *strings.Builder, apiVersion, kind string, object any) {
 
 // GoString gives the packet as one line, for the message of a failed property.
 func (p Packet) GoString() string {
+	if p.Bridge != "" {
+		on := p.Bridge
+		p.Bridge = ""
+		return p.GoString() + " on " + on
+	}
 	switch p.Protocol {
 	case TCP, UDP, SCTP:
 		name := map[uint8]string{TCP: "tcp", UDP: "udp", SCTP: "sctp"}[p.Protocol]

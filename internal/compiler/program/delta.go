@@ -11,6 +11,8 @@ type Delta struct {
 	Policies map[PolicyID]struct{}
 	// Sets holds, for each set that appeared, vanished or changed, the members to look at again.
 	Sets map[SetID]map[Member]struct{}
+	// Bridges says to look at the program's Bridges again.
+	Bridges bool
 }
 
 // NewDelta gives an empty Delta.
@@ -25,7 +27,7 @@ func NewDelta() *Delta {
 
 // Empty says whether nothing changed.
 func (d *Delta) Empty() bool {
-	return len(d.Locals)+len(d.Stacks)+len(d.Policies)+len(d.Sets) == 0
+	return !d.Bridges && len(d.Locals)+len(d.Stacks)+len(d.Policies)+len(d.Sets) == 0
 }
 
 // Set notes that the set appeared, vanished or changed, and gives its member keys to add to.
@@ -40,6 +42,7 @@ func (d *Delta) Set(id SetID) map[Member]struct{} {
 
 // Merge adds the keys of o.
 func (d *Delta) Merge(o *Delta) {
+	d.Bridges = d.Bridges || o.Bridges
 	for k := range o.Locals {
 		d.Locals[k] = struct{}{}
 	}

@@ -90,6 +90,10 @@ type Program struct {
 	Sets map[SetID]*Set
 	// NodeAddrs are the addresses of this node. Traffic between them and this node's pods always passes.
 	NodeAddrs map[netip.Addr]struct{}
+	// Bridges are the interfaces, sorted, between whose ports no packet may pass that names no pod: link-local,
+	// multicast and broadcast ones could be for an isolated pod or come from one, and no address says so. Empty
+	// unless a pod of this node is isolated.
+	Bridges []string
 }
 
 // New gives an empty Program: nothing is isolated.

@@ -15,6 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// BridgeName is the interface that the node's pods hang on.
+const BridgeName = "cni0"
+
 // Addresses of the lab. A pod's address belongs to the bridge's network or is routed to outside.
 var (
 	// Bridge is the node's end of its pods' network.
@@ -77,9 +80,9 @@ func New(t testing.TB) *Lab {
 	// A bridge without an address of its own takes the smallest one of its ports, and another one when a port comes:
 	// its neighbours would be wrong about it.
 	mac := net.HardwareAddr{0x02, 0, 0, 0, 0, 1}
-	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "cni0", HardwareAddr: mac}}
+	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: BridgeName, HardwareAddr: mac}}
 	l.check(l.Node.links.LinkAdd(bridge), "add the bridge")
-	l.impatient(l.Node, "cni0")
+	l.impatient(l.Node, BridgeName)
 	l.Node.address(t, bridge, Bridge...)
 	l.check(l.Node.links.LinkSetUp(bridge), "bridge up")
 
@@ -200,7 +203,7 @@ func (l *Lab) Pod(name string, addrs ...netip.Addr) *Namespace {
 	}
 	l.mu.Unlock()
 	there, here := l.wire(l.Node, port, pod, "eth0")
-	bridge, err := l.Node.links.LinkByName("cni0")
+	bridge, err := l.Node.links.LinkByName(BridgeName)
 	l.check(err, "find the bridge")
 	l.check(l.Node.links.LinkSetMaster(there, bridge), "attach "+name)
 	l.check(l.Node.links.LinkSetHairpin(there, true), "hairpin for "+name)

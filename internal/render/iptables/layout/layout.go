@@ -65,6 +65,7 @@ func (l *Layout) TakeDirty(f ruleset.Family) *ruleset.Dirty {
 // Everything gives a delta that names all there is in a program.
 func Everything(p *program.Program) *program.Delta {
 	d := program.NewDelta()
+	d.Bridges = true
 	for a := range p.Locals {
 		d.Locals[a] = struct{}{}
 	}
@@ -85,9 +86,11 @@ func Everything(p *program.Program) *program.Delta {
 
 // family is the layout of one IP family.
 type family struct {
-	f     ruleset.Family
-	want  *ruleset.Table
-	dirty *ruleset.Dirty
+	f ruleset.Family
+	// active says that there are rules for the family at all.
+	active bool
+	want   *ruleset.Table
+	dirty  *ruleset.Dirty
 
 	targets map[string]*target
 	// byPolicy and byStack find the targets to render again.
@@ -125,13 +128,13 @@ func newFamily(f ruleset.Family) *family {
 }
 
 func (l *family) update(p *program.Program, d *program.Delta) {
-	before := len(l.locals) > 0
-	present := l.countLocals(p, d)
+	// A pod may have a link-local address of a family in which the cluster gives it none.
+	active := l.countLocals(p, d) > 0 || len(p.Bridges) > 0
 	switch {
-	case before && present > 0:
+	case l.active && active:
 		l.apply(p, d)
-	case before != (present > 0):
-		l.rebuild(p, present > 0)
+	case l.active != active:
+		l.rebuild(p, active)
 	}
 }
 
@@ -158,8 +161,8 @@ func (l *family) countLocals(p *program.Program, d *program.Delta) int {
 // there before or is there now is dirty.
 func (l *family) rebuild(p *program.Program, active bool) {
 	fresh := newFamily(l.f)
-	if active {
-		fresh.putUnit("skeleton", skeleton(l.f))
+	if fresh.active = active; active {
+		fresh.putUnit("skeleton", skeleton(l.f, p.Bridges))
 		fresh.putTrees()
 		fresh.apply(p, Everything(p))
 	}
@@ -174,6 +177,9 @@ func (l *family) rebuild(p *program.Program, active bool) {
 }
 
 func (l *family) apply(p *program.Program, d *program.Delta) {
+	if d.Bridges {
+		l.putUnit("skeleton", skeleton(l.f, p.Bridges))
+	}
 	for id, members := range d.Sets {
 		l.updateSet(p.Sets[id], id, members)
 	}

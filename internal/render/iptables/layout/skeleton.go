@@ -2,6 +2,7 @@ package layout
 
 import (
 	"fmt"
+	"net/netip"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
@@ -13,6 +14,7 @@ const (
 	chainIngress = ruleset.Prefix + "INGRESS"
 	chainOpen    = ruleset.Prefix + "OPEN"
 	chainDenied  = ruleset.Prefix + "DENIED"
+	chainBridge  = ruleset.Prefix + "BRIDGE"
 )
 
 // Neighbour discovery and router messages, which always pass.
@@ -37,7 +39,7 @@ func midStream(comment string) ruleset.Rule {
 }
 
 // skeleton gives the chains that do not depend on the program.
-func skeleton(f ruleset.Family) unit {
+func skeleton(f ruleset.Family, bridges []string) unit {
 	known := ruleset.Rule{Established: true, Target: allow}
 	node := ruleset.Rule{LocalSource: true, Comment: "a node always reaches its pods", Target: allow}
 	var judge []ruleset.Rule
@@ -49,11 +51,39 @@ func skeleton(f ruleset.Family) unit {
 	judge = append(judge,
 		ruleset.Rule{Comment: "egress of the source of the packet", Target: jump(chainEgress)},
 		ruleset.Rule{Comment: "ingress of its destination", Target: jump(chainIngress)})
-	return unit{chains: []*ruleset.Chain{
-		{Name: ruleset.ChainForward, Rules: append([]ruleset.Rule{known}, judge...)},
+	u := unit{}
+	forward := append([]ruleset.Rule{known}, judge...)
+	for _, name := range bridges {
+		forward = append(forward, ruleset.Rule{Bridge: name, Target: gotoTo(chainBridge)})
+	}
+	if len(bridges) > 0 {
+		u.chains = append(u.chains, bridgeChain(f))
+	}
+	u.chains = append(u.chains, []*ruleset.Chain{
+		{Name: ruleset.ChainForward, Rules: forward},
 		{Name: ruleset.ChainOutput, Rules: append([]ruleset.Rule{known, node}, judge...)},
 		{Name: chainOpen, Rules: []ruleset.Rule{midStream("pods that are isolated in the other direction only")}},
-	}}
+	}...)
+	return u
+}
+
+// bridgeChain judges what is switched between two ports of a bridge that isolated pods hang on, and names no pod. A pod
+// has more addresses than the API knows, and hears what is sent to many.
+func bridgeChain(f ruleset.Family) *ruleset.Chain {
+	many := ruleset.Comment("may be for an isolated pod as well")
+	rules := []ruleset.Rule{
+		{Dst: netip.MustParsePrefix("224.0.0.0/4"), Comment: many},
+		{BroadcastDst: true, Comment: many},
+	}
+	if f == ruleset.V6 {
+		local := ruleset.Comment("link-local addresses name no pod")
+		rules = []ruleset.Rule{
+			{Src: netip.MustParsePrefix("fe80::/10"), Comment: local},
+			{Dst: netip.MustParsePrefix("fe80::/10"), Comment: local},
+			{Dst: netip.MustParsePrefix("ff00::/8"), Comment: many},
+		}
+	}
+	return &ruleset.Chain{Name: chainBridge, Rules: append(rules, ruleset.Rule{NotUnicast: true, Comment: many})}
 }
 
 // putTrees lays out the trees over this node's isolated addresses.

@@ -36,6 +36,8 @@ type Layout struct {
 	units    map[string]unit
 	// setRefs counts the units that use an interval set.
 	setRefs map[string]int
+	// bridges are those that the rules name.
+	bridges []string
 }
 
 // localState is how an address was rendered last: the keys of its targets by direction, empty for none.
@@ -84,6 +86,7 @@ func (l *Layout) TakeDirty() *ruleset.Dirty {
 // Everything gives a delta that names all there is in a program.
 func Everything(p *program.Program) *program.Delta {
 	d := program.NewDelta()
+	d.Bridges = true
 	for a := range p.Locals {
 		d.Locals[a] = struct{}{}
 	}
@@ -113,6 +116,9 @@ func (l *Layout) Update(p *program.Program, d *program.Delta) {
 
 func (l *Layout) apply(p *program.Program, d *program.Delta) {
 	fams := l.inUse()
+	if d.Bridges {
+		l.updateBridges(p.Bridges)
+	}
 	for id, members := range d.Sets {
 		l.updateSet(p.Sets[id], id, members, fams)
 	}

@@ -1,6 +1,8 @@
 package layout
 
 import (
+	"net/netip"
+
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 )
@@ -16,6 +18,7 @@ const (
 	chainMidStream = "mid-stream"
 	chainToPods    = "to-pods"
 	chainDenied    = "denied"
+	chainOnBridge  = "on-bridge"
 	mapPrefix      = "isolated-"
 	setIsolated    = "isolated-pods"
 	setSelf        = "own-address"
@@ -68,7 +71,7 @@ func rule(v ruleset.Verdict, comment string, m ...ruleset.Match) ruleset.Rule {
 // skeleton gives the chains and sets that do not depend on the program.
 func skeleton() *ruleset.Ruleset {
 	r := ruleset.New()
-	for _, c := range []*ruleset.Chain{forwardChain(), outputChain(), midStreamChain(), toPodsChain(), deniedChain()} {
+	for _, c := range []*ruleset.Chain{forwardChain(), outputChain(), midStreamChain(), toPodsChain(nil), deniedChain()} {
 		r.Chains[c.Name] = c
 	}
 	for _, f := range families {
@@ -138,12 +141,45 @@ func midStreamChain() *ruleset.Chain {
 }
 
 // toPodsChain ends in a verdict: it may be reached from inside a jump, and falling off its end would lead back.
-func toPodsChain() *ruleset.Chain {
-	return &ruleset.Chain{
+func toPodsChain(bridges []string) *ruleset.Chain {
+	c := &ruleset.Chain{
 		Name: chainToPods, Comment: "ingress of the packet's destination",
+		Rules: []ruleset.Rule{dispatch(program.Ingress, ruleset.V4)},
+	}
+	for _, name := range bridges {
+		// Before the destination can accept: the source may be isolated, and its address does not say so.
+		c.Rules = append(c.Rules, rule(gotoChain(chainOnBridge), "", prefix(ruleset.Src, linkLocal), ruleset.OnBridge{Name: name}))
+	}
+	c.Rules = append(c.Rules, dispatch(program.Ingress, ruleset.V6))
+	for _, name := range bridges {
+		c.Rules = append(c.Rules, rule(gotoChain(chainOnBridge), "", ruleset.OnBridge{Name: name}))
+	}
+	c.Rules = append(c.Rules, rule(verdictAccept, ""))
+	return c
+}
+
+// linkLocal are the addresses that every interface has beside those that the cluster gives it.
+const linkLocal = "fe80::/10"
+
+func prefix(e ruleset.End, s string) ruleset.Match {
+	return ruleset.InPrefix{End: e, Prefix: netip.MustParsePrefix(s)}
+}
+
+// onBridgeChain judges what is switched between two ports of a bridge that isolated pods hang on, and is not for the
+// address of one of them. A pod has more addresses than the API knows, and hears what is sent to many.
+func onBridgeChain() *ruleset.Chain {
+	const local, many = "link-local addresses name no pod", "may be for an isolated pod as well"
+	return &ruleset.Chain{
+		Name: chainOnBridge, Comment: "between two ports of a bridge with isolated pods",
 		Rules: []ruleset.Rule{
-			dispatch(program.Ingress, ruleset.V4),
-			dispatch(program.Ingress, ruleset.V6),
+			rule(verdictAccept, "neighbour discovery and router messages",
+				ruleset.ICMPv6Types{First: firstNeighbour, Last: lastNeighbour}),
+			rule(verdictDrop, local, prefix(ruleset.Src, linkLocal)),
+			rule(verdictDrop, local, prefix(ruleset.Dst, linkLocal)),
+			rule(verdictDrop, many, prefix(ruleset.Dst, "ff00::/8")),
+			rule(verdictDrop, many, prefix(ruleset.Dst, "224.0.0.0/4")),
+			rule(verdictDrop, many, ruleset.NotUnicast{}),
+			rule(verdictDrop, many, ruleset.BroadcastDst{}),
 			rule(verdictAccept, ""),
 		},
 	}

@@ -222,3 +222,18 @@ func unlink[K comparable](m map[K]map[*target]struct{}, k K, t *target) {
 		delete(m, k)
 	}
 }
+
+// updateBridges leads what is switched on the bridges to a chain of its own, which is there while one needs it.
+func (l *Layout) updateBridges(names []string) {
+	if slices.Equal(l.bridges, names) {
+		return
+	}
+	l.bridges = slices.Clone(names)
+	l.want.Chains[chainToPods] = toPodsChain(names)
+	delete(l.want.Chains, chainOnBridge)
+	if len(names) > 0 {
+		l.want.Chains[chainOnBridge] = onBridgeChain()
+	}
+	l.dirty.Chain(chainToPods)
+	l.dirty.Chain(chainOnBridge)
+}
