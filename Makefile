@@ -121,9 +121,10 @@ conformance: ## a suite of others, report in results/ (SUITE=upstream|cyclonus I
 	$(CONFORMANCE) --ip-family $(IP_FAMILY) --proxy-mode $(PROXY_MODE) --flannel-backend $(FLANNEL_BACKEND)
 
 .PHONY: conformance-ci
-conformance-ci: RUNS = 1
-conformance-ci: ## the upstream suite on an IPv4 and on a dual-stack cluster (root)
-	$(CONFORMANCE) --ip-family ipv4,dual
+conformance-ci: ## both suites on the default cluster, the upstream one on a dual-stack one as well (root)
+	$(MAKE) --no-print-directory conformance RUNS=1
+	$(MAKE) --no-print-directory conformance RUNS=1 IP_FAMILY=dual
+	$(MAKE) --no-print-directory conformance SUITE=cyclonus
 
 .PHONY: conformance-all
 conformance-all: RUNS = 1

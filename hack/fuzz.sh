@@ -1,32 +1,36 @@
 #!/usr/bin/env bash
-# Runs every fuzz target of the module for FUZZTIME each. A crash stops it, with the input in testdata/fuzz.
+# Runs every fuzz target of the module for FUZZTIME, as many at a time as there are processors, with one worker each.
+# A crash fails it, with the input in testdata/fuzz.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+export FUZZTIME=${FUZZTIME:-20s}
 
 fuzz() {
-	local target=$1 package=$2
-	echo "--- $target in $package, ${FUZZTIME:=20s}"
 	# Shrinking every interesting input would take most of the time.
-	go test -run '^$' -fuzz "^$target\$" -fuzztime "$FUZZTIME" -fuzzminimizetime 10x "$package" 2>&1 | tee "$log"
+	go test -run '^$' -fuzz "^$1\$" -fuzztime "$FUZZTIME" -fuzzminimizetime 10x -parallel 1 "$2" >"$3" 2>&1
 }
 
 # Before Go 1.27 the end of the time sometimes counts as a failure (go.dev/issue/75804). It leaves no input behind.
 ended() {
-	grep -q '^ *context deadline exceeded$' "$log" && ! grep -q 'Failing input written' "$log"
+	grep -q '^ *context deadline exceeded$' "$1" && ! grep -q 'Failing input written' "$1"
 }
 
-found=0
-while IFS=: read -r file func; do
-	target=${func#func }
-	package=./$(dirname "$file")
-	fuzz "$target" "$package" || { ended && fuzz "$target" "$package"; }
-	found=$((found + 1))
-done < <(grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' cmd internal test | sort)
+# once runs the target that a line of grep names ("DIRECTORY/FILE:func NAME") and prints what it said in one piece.
+once() {
+	local target=${1##*func } package log status=0
+	package=./$(dirname "${1%%:*}")
+	log=$(mktemp)
+	fuzz "$target" "$package" "$log" || { ended "$log" && fuzz "$target" "$package" "$log"; } || status=1
+	printf -- '--- %s in %s, %s\n%s\n' "$target" "$package" "$FUZZTIME" "$(tail -n 200 "$log")"
+	rm -f "$log"
+	return "$status"
+}
+export -f fuzz ended once
 
-if ((found == 0)); then
+targets=$(grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' cmd internal test | sort)
+if [[ -z $targets ]]; then
 	echo "no fuzz target found" >&2
 	exit 1
 fi
+xargs -d '\n' -P "$(nproc)" -I '{}' bash -c 'once "$1"' once '{}' <<<"$targets"
