@@ -1,4 +1,4 @@
-# The image that "make image" writes without an engine, for those who have one (the stage "iptables" needs an engine):
+# The image that "make image" writes without an engine, for those who have one:
 #   docker build --build-arg VERSION=$(git describe --tags --always) --build-arg COMMIT=$(git rev-parse HEAD) -t netpol-agent .
 FROM --platform=$BUILDPLATFORM golang:1.26 AS build
 ARG TARGETOS TARGETARCH VERSION=unknown COMMIT=unknown
@@ -12,7 +12,7 @@ RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -buildvcs
     -o /out/netpol-agent ./cmd/netpol-agent
 
 # For "backend: iptables" or "auto": the same program beside the Debian packages that it runs.
-#   docker build --target iptables ...
+#   docker build --target iptables ...    (without an engine: make image FLAVOUR=iptables)
 FROM debian:12-slim AS iptables
 RUN apt-get update && apt-get install --yes --no-install-recommends iptables ipset && rm -rf /var/lib/apt/lists/*
 COPY --from=build /out/netpol-agent /usr/local/bin/netpol-agent
