@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -129,6 +130,11 @@ func run(args []string, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
+	unlock, err := ownLock()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
 	stop, err := startProfile(o.profile)
 	if err != nil {
 		return err
@@ -161,6 +167,19 @@ func run(args []string, out io.Writer) (err error) {
 	}
 	fmt.Fprintln(out, "\nevery limit is met")
 	return nil
+}
+
+// ownLock gives the legacy iptables programs a lock of their own: what others on this machine do with theirs must not
+// be part of the times.
+func ownLock() (remove func() error, err error) {
+	dir, err := os.MkdirTemp("", "bench-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Setenv("XTABLES_LOCKFILE", filepath.Join(dir, "xtables.lock")); err != nil {
+		return nil, err
+	}
+	return func() error { return os.RemoveAll(dir) }, nil
 }
 
 // measure measures a section until no limit is missed or the tries are used up.

@@ -5,7 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/netpol-agent/netpol-agent/test/bench/datapath"
 	"github.com/netpol-agent/netpol-agent/test/bench/report"
+	"github.com/netpol-agent/netpol-agent/test/bench/rules"
 )
 
 func TestWrongArgumentsAreRefused(t *testing.T) {
@@ -43,6 +45,43 @@ func TestMissedLimitsAreTriedAgain(t *testing.T) {
 		}
 		if got := strings.Count(out.String(), "(try "); got != calls {
 			t.Errorf("%v: %d tries are shown", c.values, got)
+		}
+	}
+}
+
+// Every backend has limits: for its times, for new and for known connections.
+func TestEveryBackendHasLimits(t *testing.T) {
+	kinds := map[datapath.Kind][]datapath.Result{}
+	of := map[string]compared{}
+	for i, b := range rules.Backends() {
+		of[b] = compared{empty: 3*i + 1, few: 3*i + 2, all: 3*i + 3}
+	}
+	for _, k := range datapath.Kinds() {
+		for range 3*len(of) + 1 {
+			kinds[k] = append(kinds[k], datapath.Result{Ratios: make([]datapath.Ratio, 3*len(of)+1)})
+		}
+	}
+	limited := map[string]map[string]float64{}
+	for _, f := range kernelFigures(rules.Backends(), kinds, of, 10, 1000) {
+		if f.Limit > 0 {
+			if limited[f.Name] == nil {
+				limited[f.Name] = map[string]float64{}
+			}
+			limited[f.Name][f.Backend] = f.Limit
+		}
+	}
+	for _, b := range rules.Backends() {
+		l := limitsOf[b]
+		if l.coldStart == 0 || len(l.event) != 3 {
+			t.Errorf("%s: %+v", b, l)
+		}
+		for _, want := range []string{
+			"TCP connection: 1000 policies / no rules", "established, TCP request and answer: 1000 policies / no rules",
+			"established, datagram: 1000 policies / empty chain",
+		} {
+			if limited[want][b] == 0 {
+				t.Errorf("%s: %s has no limit", b, want)
+			}
 		}
 	}
 }

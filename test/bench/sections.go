@@ -25,6 +25,16 @@ var limitsOf = map[string]limits{
 		},
 		1500 * time.Millisecond,
 	},
+	rules.Legacy: programLimits,
+	rules.IPTNFT: programLimits,
+}
+
+// programLimits are for changes that several programs make, one after the other.
+var programLimits = limits{
+	map[control.Class]time.Duration{
+		control.RemotePod: 6 * time.Millisecond, control.LocalPod: 40 * time.Millisecond, control.Policy: 40 * time.Millisecond,
+	},
+	3 * time.Second,
 }
 
 func msec(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -39,7 +39,7 @@ func Kinds() []Kind { return []Kind{TCP, Connect, UDP, Established, Exchange} }
 
 // String names what is timed.
 func (k Kind) String() string {
-	return [...]string{"TCP connection", "TCP connect alone", "UDP new flow", "established", "established TCP, request and answer"}[k]
+	return [...]string{"TCP connection", "TCP connect alone", "UDP new flow", "established, datagram", "established, TCP request and answer"}[k]
 }
 
 // Alternative is one of the things that a router may do with packets.

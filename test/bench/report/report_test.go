@@ -63,3 +63,48 @@ func TestPrintShowsVerdict(t *testing.T) {
 		}
 	}
 }
+
+// A section that each backend has counts by the last try of each, and the backends stand side by side, whether their
+// figures come from one measurement or from several.
+func TestBackendsSideBySide(t *testing.T) {
+	ms := func(v float64) []Figure { return []Figure{{Name: "cold", Unit: Msec, Value: v, Limit: 2}} }
+	r := Report{Tries: []Try{
+		{Section: "start", Backend: "a", Number: 1, Figures: ms(3)},
+		{Section: "start", Backend: "a", Number: 2, Figures: ms(1)},
+		{Section: "start", Backend: "b", Number: 1, Figures: ms(4)},
+		{Section: "kernel", Number: 1, Figures: []Figure{
+			{Name: "no rules", Unit: Usec, Value: 27}, {Name: "connect", Unit: Ratio, Backend: "a", Value: 1.01},
+			{Name: "connect", Unit: Ratio, Backend: "b", Value: 1.2, Limit: 1.1},
+		}},
+	}}
+	want := []string{"start, b: cold: 4.00 ms, limit 2.00 ms", "kernel: connect, b: 1.2000, limit 1.1000"}
+	if got := r.Misses(); !slices.Equal(got, want) {
+		t.Errorf("missed %q, want %q", got, want)
+	}
+	var b strings.Builder
+	r.PrintBackends(&b, []string{"a", "b"})
+	var rows []string
+	for line := range strings.Lines(b.String()) {
+		rows = append(rows, strings.Join(strings.Fields(line), " "))
+	}
+	for _, row := range []string{
+		"a b", "start: cold 1.00 ms (2.00 ms) 4.00 ms (2.00 ms) MISSED", "kernel: connect 1.0100 1.2000 (1.1000) MISSED",
+	} {
+		if !slices.Contains(rows, row) {
+			t.Errorf("no row %q in\n%s", row, b.String())
+		}
+	}
+	if strings.Contains(b.String(), "no rules") {
+		t.Errorf("a figure of no backend stands among those of backends:\n%s", b.String())
+	}
+}
+
+func TestPrintShowsNotesAndBackends(t *testing.T) {
+	var b strings.Builder
+	Try{Section: "s", Backend: "x", Notes: []string{"by nothing"}, Figures: []Figure{{Name: "f", Backend: "y"}}}.Print(&b)
+	for _, want := range []string{"s, x (try", "by nothing\n", "f, y"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
+		}
+	}
+}
