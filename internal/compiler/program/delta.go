@@ -25,6 +25,28 @@ func NewDelta() *Delta {
 	}
 }
 
+// Everything gives a Delta that names all there is in p.
+func (p *Program) Everything() *Delta {
+	d := NewDelta()
+	d.Bridges = true
+	for a := range p.Locals {
+		d.Locals[a] = struct{}{}
+	}
+	for id := range p.Stacks {
+		d.Stacks[id] = struct{}{}
+	}
+	for id := range p.Policies {
+		d.Policies[id] = struct{}{}
+	}
+	for id, s := range p.Sets {
+		members := d.Set(id)
+		for m := range s.Members {
+			members[m] = struct{}{}
+		}
+	}
+	return d
+}
+
 // Empty says whether nothing changed.
 func (d *Delta) Empty() bool {
 	return !d.Bridges && len(d.Locals)+len(d.Stacks)+len(d.Policies)+len(d.Sets) == 0

@@ -12,7 +12,6 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/compiler/evaluator"
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables"
-	"github.com/netpol-agent/netpol-agent/internal/render/iptables/layout"
 	"github.com/netpol-agent/netpol-agent/test/testns"
 )
 
@@ -234,7 +233,7 @@ func TestKernelChangesUnderTraffic(t *testing.T) {
 		}()
 		for i := range 40 {
 			change(t, p, i)
-			d := layout.Everything(p)
+			d := p.Everything()
 			d.Policies["ns/extra"], d.Sets["extra"] = struct{}{}, map[program.Member]struct{}{}
 			d.Stacks["a"] = struct{}{}
 			if i%10 == 9 {

@@ -89,7 +89,7 @@ func (r *Renderer) Table() string {
 func (r *Renderer) Sync(p *program.Program) (render.Stats, error) {
 	r.known = false
 	r.layout = layout.New()
-	r.layout.Update(p, layout.Everything(p))
+	r.layout.Update(p, p.Everything())
 	r.forgetPending()
 	states, err := r.read()
 	if states == nil {

@@ -17,7 +17,7 @@ import (
 func (r *Renderer) Sync(p *program.Program) (render.Stats, error) {
 	r.known = false
 	r.layout = layout.New()
-	r.layout.Update(p, layout.Everything(p))
+	r.layout.Update(p, p.Everything())
 	r.layout.TakeDirty()
 	r.pending = ruleset.NewDirty()
 	gen, err := r.kernel.Generation()

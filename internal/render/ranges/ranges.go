@@ -1,6 +1,6 @@
-// Package ranges does the arithmetic of ipBlocks: it turns blocks with holes, overlapping in any way, into
-// the fewest address ranges that mean the same. Kernels refuse overlapping intervals, and an except belongs
-// to its own block alone, so both are settled here, before any renderer sees an address.
+// Package ranges does the arithmetic of ipBlocks and ports: it turns blocks with holes, overlapping in any way, into
+// the fewest address ranges that mean the same, and does the same with port ranges. Kernels refuse overlapping
+// intervals, and an except belongs to its own block alone, so both are settled here, before any renderer sees an address.
 package ranges
 
 import (

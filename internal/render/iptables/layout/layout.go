@@ -38,7 +38,7 @@ func New() *Layout { return &Layout{newFamily(ruleset.V4), newFamily(ruleset.V6)
 // Render gives a program's ruleset from scratch.
 func Render(p *program.Program) *ruleset.Ruleset {
 	l := New()
-	l.Update(p, Everything(p))
+	l.Update(p, p.Everything())
 	return l.Ruleset()
 }
 
@@ -59,28 +59,6 @@ func (l *Layout) TakeDirty(f ruleset.Family) *ruleset.Dirty {
 	}
 	d := x.dirty
 	x.dirty = ruleset.NewDirty()
-	return d
-}
-
-// Everything gives a delta that names all there is in a program.
-func Everything(p *program.Program) *program.Delta {
-	d := program.NewDelta()
-	d.Bridges = true
-	for a := range p.Locals {
-		d.Locals[a] = struct{}{}
-	}
-	for id := range p.Stacks {
-		d.Stacks[id] = struct{}{}
-	}
-	for id := range p.Policies {
-		d.Policies[id] = struct{}{}
-	}
-	for id, s := range p.Sets {
-		members := d.Set(id)
-		for m := range s.Members {
-			members[m] = struct{}{}
-		}
-	}
 	return d
 }
 
@@ -164,7 +142,7 @@ func (l *family) rebuild(p *program.Program, active bool) {
 	if fresh.active = active; active {
 		fresh.putUnit("skeleton", skeleton(l.f, p.Bridges))
 		fresh.putTrees()
-		fresh.apply(p, Everything(p))
+		fresh.apply(p, p.Everything())
 	}
 	fresh.dirty.Merge(l.dirty)
 	for name := range l.want.Chains {

@@ -3,7 +3,6 @@ package layout
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
@@ -70,7 +69,7 @@ func portTerms(ps *program.Ports, f ruleset.Family) []portTerm {
 	}
 	var out []portTerm
 	slots := 0
-	for _, p := range mergePorts(ps.List) {
+	for _, p := range ranges.Ports(ps.List) {
 		if p.First == 0 && p.Last == 65535 {
 			out = append(out, portTerm{protocol: p.Protocol})
 			continue
@@ -91,30 +90,6 @@ func portTerms(ps *program.Ports, f ruleset.Family) []portTerm {
 		if p.Named != "" {
 			out = append(out, portTerm{protocol: p.Protocol, named: portSet(p.Named, f)})
 		}
-	}
-	return out
-}
-
-// mergePorts gives the numeric entries, sorted, as ranges that neither overlap nor touch.
-func mergePorts(list []program.Port) []program.Port {
-	var in, out []program.Port
-	for _, p := range list {
-		if p.Named == "" {
-			in = append(in, p)
-		}
-	}
-	slices.SortFunc(in, func(a, b program.Port) int {
-		if a.Protocol != b.Protocol {
-			return int(a.Protocol) - int(b.Protocol)
-		}
-		return int(a.First) - int(b.First)
-	})
-	for _, p := range in {
-		if n := len(out); n > 0 && out[n-1].Protocol == p.Protocol && int(p.First) <= int(out[n-1].Last)+1 {
-			out[n-1].Last = max(out[n-1].Last, p.Last)
-			continue
-		}
-		out = append(out, p)
 	}
 	return out
 }

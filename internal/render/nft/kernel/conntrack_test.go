@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
@@ -18,7 +19,7 @@ import (
 func TestEstablishedAndRelatedPass(t *testing.T) {
 	ns := newNamespace(t)
 	c := ns.open(t)
-	h, err := netlink.NewHandleAt(ns.handle)
+	h, err := netlink.NewHandleAt(netns.NsHandle(ns.FD()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
+	"github.com/netpol-agent/netpol-agent/test/testns"
 )
 
 // TestRefusalNamesTheOperation checks that an error leads to the operation that the kernel refused first, that
@@ -126,7 +127,7 @@ func TestInvalidValuesAreNotSent(t *testing.T) {
 // TestPermission opens a connection on a thread without CAP_NET_ADMIN.
 func TestPermission(t *testing.T) {
 	if os.Geteuid() != 0 {
-		cannot(t, "needs root to give up a capability")
+		testns.Cannot(t, "needs root to give up a capability")
 	}
 	done := make(chan error)
 	go func() {

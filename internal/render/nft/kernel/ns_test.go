@@ -4,66 +4,26 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/hex"
-	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
 
-	"github.com/vishvananda/netns"
-
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
+	"github.com/netpol-agent/netpol-agent/test/testns"
 )
 
-// cannot ends a test that this machine cannot run. In CI that is a failure.
-func cannot(tb testing.TB, format string, args ...any) {
-	tb.Helper()
-	if os.Getenv("CI") == "true" {
-		tb.Fatalf(format, args...)
-	}
-	tb.Skipf(format, args...)
-}
-
 // namespace is a network namespace that lives as long as its test.
-type namespace struct{ handle netns.NsHandle }
+type namespace struct{ *testns.NS }
 
 func newNamespace(tb testing.TB) namespace {
 	tb.Helper()
-	if os.Geteuid() != 0 {
-		cannot(tb, "needs root to make a network namespace")
-	}
-	type result struct {
-		ns  netns.NsHandle
-		err error
-	}
-	done := make(chan result)
-	go func() {
-		// The thread ends with the goroutine, so nothing else ever runs in the new namespace.
-		runtime.LockOSThread()
-		ns, err := netns.New()
-		done <- result{ns, err}
-	}()
-	r := <-done
-	if r.err != nil {
-		cannot(tb, "cannot make a network namespace: %v", r.err)
-	}
-	tb.Cleanup(func() { _ = r.ns.Close() })
-	return namespace{r.ns}
+	return namespace{testns.New(tb)}
 }
 
 // run calls f on a thread inside the namespace. f must not end the test.
 func (n namespace) run(tb testing.TB, f func() error) {
 	tb.Helper()
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		if err := netns.Set(n.handle); err != nil {
-			done <- err
-			return
-		}
-		done <- f()
-	}()
-	if err := <-done; err != nil {
+	if err := n.Run(f); err != nil {
 		tb.Fatal(err)
 	}
 }
@@ -72,7 +32,7 @@ func (n namespace) run(tb testing.TB, f func() error) {
 func (n namespace) command(tb testing.TB, name string, args ...string) (string, error) {
 	tb.Helper()
 	if _, err := exec.LookPath(name); err != nil {
-		cannot(tb, "needs the %s tool", name)
+		testns.Cannot(tb, "needs the %s tool", name)
 	}
 	var out bytes.Buffer
 	var failed error
@@ -97,7 +57,7 @@ func (n namespace) must(tb testing.TB, name string, args ...string) string {
 
 func (n namespace) open(tb testing.TB, opts ...Option) *Conn {
 	tb.Helper()
-	c, err := Open(append(opts, WithNetNS(int(n.handle)))...)
+	c, err := Open(append(opts, WithNetNS(n.FD()))...)
 	if err != nil {
 		tb.Fatal(err)
 	}

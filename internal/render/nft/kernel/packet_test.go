@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
@@ -25,7 +26,7 @@ var local = map[ruleset.Family]netip.Addr{ruleset.V4: addr("192.0.2.77"), rulese
 func (n namespace) blackHole(tb testing.TB) {
 	tb.Helper()
 	nowhere := newNamespace(tb)
-	h, err := netlink.NewHandleAt(n.handle)
+	h, err := netlink.NewHandleAt(netns.NsHandle(n.FD()))
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -47,8 +48,8 @@ func (n namespace) blackHole(tb testing.TB) {
 		must(h.AddrAdd(link, &netlink.Addr{IPNet: full, Flags: unix.IFA_F_NODAD}))
 	}
 	must(h.LinkSetUp(link))
-	must(h.LinkSetNsFd(bottom, int(nowhere.handle)))
-	other, err := netlink.NewHandleAt(nowhere.handle)
+	must(h.LinkSetNsFd(bottom, nowhere.FD()))
+	other, err := netlink.NewHandleAt(netns.NsHandle(nowhere.FD()))
 	must(err)
 	defer other.Close()
 	must(other.LinkSetUp(bottom))

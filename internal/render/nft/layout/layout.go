@@ -69,7 +69,7 @@ func New() *Layout {
 // Render gives a program's ruleset from scratch.
 func Render(p *program.Program) *ruleset.Ruleset {
 	l := New()
-	l.Update(p, Everything(p))
+	l.Update(p, p.Everything())
 	return l.Ruleset()
 }
 
@@ -80,28 +80,6 @@ func (l *Layout) Ruleset() *ruleset.Ruleset { return l.want }
 func (l *Layout) TakeDirty() *ruleset.Dirty {
 	d := l.dirty
 	l.dirty = ruleset.NewDirty()
-	return d
-}
-
-// Everything gives a delta that names all there is in a program.
-func Everything(p *program.Program) *program.Delta {
-	d := program.NewDelta()
-	d.Bridges = true
-	for a := range p.Locals {
-		d.Locals[a] = struct{}{}
-	}
-	for id := range p.Stacks {
-		d.Stacks[id] = struct{}{}
-	}
-	for id := range p.Policies {
-		d.Policies[id] = struct{}{}
-	}
-	for id, s := range p.Sets {
-		members := d.Set(id)
-		for m := range s.Members {
-			members[m] = struct{}{}
-		}
-	}
 	return d
 }
 
@@ -172,7 +150,7 @@ func (l *Layout) inUse() []ruleset.Family {
 // rebuild starts from scratch, for the rare event that changes what every rule looks like. Everything that
 // was there before or is there now is dirty.
 func (l *Layout) rebuild(p *program.Program) {
-	fresh, all := New(), Everything(p)
+	fresh, all := New(), p.Everything()
 	fresh.countFamilies(p, all)
 	fresh.apply(p, all)
 	fresh.dirty.Merge(l.dirty)

@@ -87,7 +87,7 @@ func portTerms(ps *program.Ports, fams []ruleset.Family) []term {
 		return []term{{}}
 	}
 	var out []term
-	for _, p := range mergePorts(ps.List) {
+	for _, p := range ranges.Ports(ps.List) {
 		if p.First == 0 && p.Last == 65535 {
 			out = append(out, term{matches: []ruleset.Match{ruleset.IsProtocol{Protocol: p.Protocol}}})
 			continue
@@ -103,30 +103,6 @@ func portTerms(ps *program.Ports, fams []ruleset.Family) []term {
 				ruleset.DstAddrPortInSet{Family: f, Protocol: p.Protocol, Set: programSet(p.Named, f)},
 			}})
 		}
-	}
-	return out
-}
-
-// mergePorts gives the numeric entries, sorted, as ranges that neither overlap nor touch.
-func mergePorts(list []program.Port) []program.Port {
-	var in, out []program.Port
-	for _, p := range list {
-		if p.Named == "" {
-			in = append(in, p)
-		}
-	}
-	slices.SortFunc(in, func(a, b program.Port) int {
-		if a.Protocol != b.Protocol {
-			return int(a.Protocol) - int(b.Protocol)
-		}
-		return int(a.First) - int(b.First)
-	})
-	for _, p := range in {
-		if n := len(out); n > 0 && out[n-1].Protocol == p.Protocol && int(p.First) <= int(out[n-1].Last)+1 {
-			out[n-1].Last = max(out[n-1].Last, p.Last)
-			continue
-		}
-		out = append(out, p)
 	}
 	return out
 }
