@@ -28,6 +28,7 @@ func TestInstall(t *testing.T) {
 		{"the streams see what passes and what is lost", streamsSee},
 		{"kubectl rollout restart under traffic", restartedUnderTraffic},
 		{"helm upgrade to another image under traffic", upgradedUnderTraffic},
+		{"helm upgrade to other backends under traffic", backendsUnderTraffic},
 		{"helm uninstall names a node that does not answer", uninstallNames},
 		{"an uninstall that failed can be taken back", takenBack},
 		{"helm uninstall leaves nothing", uninstalled},
