@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/netpol-agent/netpol-agent/test/e2e/deploy"
 )
@@ -46,8 +47,62 @@ func backendsUnderTraffic(t *testing.T, c *cluster) {
 				eventually(t, n.Name+", "+name+": rules of one backend", func() error { return c.rulesOf(t, n.Name, step.want) })
 			}
 		})
+		if step.want == "iptables-nft" {
+			c.staysFirst(t, "node1")
+		}
 	}
 	c.expect(t, true, false)
+}
+
+// staysFirst lets the others that write iptables rules on a node start anew on an empty table, and somebody put a rule in
+// front of all: the agent's jump is first again soon, and its policies hold.
+func (c *cluster) staysFirst(t *testing.T, node string) {
+	t.Helper()
+	c.onNode(t, node, "iptables-nft", "-w", "10", "-t", "filter", "-F")
+	for _, name := range []string{"kube-proxy", "flanneld"} {
+		c.restart(t, node, name)
+	}
+	first := func(among ...string) func() error {
+		return func() error {
+			rules := strings.Split(c.onNode(t, node, "iptables-nft", "-w", "10", "-S", "FORWARD"), "\n")
+			for _, chain := range among {
+				if !slices.ContainsFunc(rules, func(r string) bool { return strings.HasSuffix(r, "-j "+chain) }) {
+					return notYet("no jump to %s: %q", chain, rules)
+				}
+			}
+			if len(rules) < 2 || !strings.HasSuffix(rules[1], "-j NETPOL-FORWARD") {
+				return notYet("%q", rules)
+			}
+			return nil
+		}
+	}
+	eventually(t, "first again after kube-proxy's and flanneld's start", first("KUBE-FORWARD", "FLANNEL-FWD"))
+	c.onNode(t, node, "iptables-nft", "-w", "10", "-I", "FORWARD", "-j", "ACCEPT")
+	began := time.Now()
+	eventually(t, "first again after a rule of another", first("ACCEPT"))
+	t.Logf("first again after %v", time.Since(began).Round(time.Millisecond))
+	c.onNode(t, node, "iptables-nft", "-w", "10", "-D", "FORWARD", "-j", "ACCEPT")
+	c.expect(t, true, false)
+}
+
+// restart ends a process of a node and starts it as it was.
+func (c *cluster) restart(t *testing.T, node, name string) {
+	t.Helper()
+	n, err := c.Node(node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := c.ProcessInNode(t.Context(), node, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	was, err := p.Stop(t.Context(), 10*time.Second)
+	if err == nil {
+		_, err = n.Machine.Supervisor().Start(t.Context(), was.Spec)
+	}
+	if err != nil {
+		t.Fatalf("restart %s on %s: %v", name, node, err)
+	}
 }
 
 // rulesOf says what is not as it is when the agent on a node enforces with a backend and all else is removed.
