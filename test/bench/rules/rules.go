@@ -91,6 +91,7 @@ type transactions struct {
 	rules *Rules
 }
 
+// Commit times the transaction.
 func (t transactions) Commit(tx *ruleset.Tx) error {
 	err := t.rules.time(func() error { return t.Conn.Commit(tx) })
 	if err != nil {
