@@ -156,6 +156,8 @@ type bridgeMonitor struct {
 	result func(error)
 	// found takes the bridges whenever they are others than before.
 	found func([]string)
+	// looked is closed after the first look at addresses.
+	looked chan struct{}
 }
 
 func (m *bridgeMonitor) run(ctx context.Context) {
@@ -163,12 +165,15 @@ func (m *bridgeMonitor) run(ctx context.Context) {
 	defer tick.Stop()
 	var addrs []netip.Addr
 	var last []string
+	given := false
 	for {
+		first := false
 		select {
 		case <-ctx.Done():
 			return
 		case <-m.addrs.wake:
 			addrs = m.addrs.take()
+			first, given = !given, true
 		case <-tick.C:
 			m.check.forget()
 		}
@@ -176,6 +181,9 @@ func (m *bridgeMonitor) run(ctx context.Context) {
 		if names := m.check.bridges(); !slices.Equal(names, last) {
 			last = names
 			m.found(names)
+		}
+		if first {
+			close(m.looked)
 		}
 	}
 }

@@ -34,7 +34,9 @@ type call struct {
 	at     time.Time
 	locals map[netip.Addr]bool // isolated?
 	delta  int                 // local addresses named by the delta
-	err    error
+	// bridges are the program's.
+	bridges []string
+	err     error
 }
 
 // fakeBackend remembers what it was asked to write.
@@ -51,7 +53,7 @@ type fakeBackend struct {
 func (f *fakeBackend) record(op string, p *program.Program, delta int) (render.Stats, error) {
 	f.mu.Lock()
 	n := len(f.calls)
-	c := call{op: op, at: time.Now(), locals: map[netip.Addr]bool{}, delta: delta}
+	c := call{op: op, at: time.Now(), locals: map[netip.Addr]bool{}, delta: delta, bridges: p.Bridges}
 	for a, l := range p.Locals {
 		c.locals[a] = l.Isolated()
 	}

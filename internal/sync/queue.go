@@ -32,6 +32,8 @@ func (k Kind) String() string {
 		return "Namespace"
 	case Policy:
 		return "NetworkPolicy"
+	case Bridges:
+		return "Bridges"
 	default:
 		return "NodeAddresses"
 	}

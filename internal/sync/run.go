@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,6 +49,8 @@ type Config struct {
 
 	// silentFor replaces, in tests, how long the API server may be out of reach; 0 means the default.
 	silentFor time.Duration
+	// bridgeCheck replaces, in tests, the look at the machine's bridges.
+	bridgeCheck *bridgeCheck
 }
 
 // Run enforces the cluster's policies on this node until ctx ends, and then leaves the rules in force. It
@@ -168,8 +171,8 @@ func (a *agent) close() {
 func (a *agent) assemble() {
 	a.events = newEvents(a.cfg.Node, a.createEvent, a.log)
 	a.bridge = &bridgeMonitor{
-		check: newBridgeCheck(a.log), every: orDefault(a.cfg.Resync, time.Minute),
-		addrs: newMailbox[[]netip.Addr](), result: a.bridgeResult(),
+		check: cmp.Or(a.cfg.bridgeCheck, newBridgeCheck(a.log)), every: orDefault(a.cfg.Resync, time.Minute),
+		addrs: newMailbox[[]netip.Addr](), result: a.bridgeResult(), looked: make(chan struct{}),
 		found: func(names []string) {
 			a.queue.Put(Event{Key: Key{Kind: Bridges}, Object: names, At: time.Now()})
 		},
@@ -318,11 +321,29 @@ func (a *agent) follow(ctx context.Context) error {
 	g.Go(func() error {
 		if synced(ctx) {
 			<-listed
+			a.firstBridges(ctx)
 			a.engine.MarkSynced()
 		}
 		return nil
 	})
 	return g.Wait()
+}
+
+// firstBridges waits until the queue has the bridges of this node's pods. The rules of a former run know them, and the
+// first write of this one must not take that back until the next: connections that begin in between are not cut.
+func (a *agent) firstBridges(ctx context.Context) {
+	err := a.engine.Do(ctx, func() {
+		a.engine.take()
+		a.bridge.addrs.put(slices.Collect(maps.Keys(a.engine.model.compiler.Program().Locals)))
+	})
+	if err != nil {
+		a.log.Warn("bridges are looked for only after the first write", "error", err)
+		return
+	}
+	select {
+	case <-a.bridge.looked:
+	case <-ctx.Done():
+	}
 }
 
 // status gives what the agent tells about itself.

@@ -7,7 +7,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -260,6 +262,25 @@ func TestRunEnforcesAndTellsAboutIt(t *testing.T) {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("/metrics lacks %s", want)
 		}
+	}
+}
+
+// TestRunKnowsTheBridgesBeforeItWrites: the rules of a former run know them, and the first write must not open what
+// these keep shut.
+func TestRunKnowsTheBridgesBeforeItWrites(t *testing.T) {
+	b := &fakeBackend{}
+	api := newFakeAPI(t, testNode)
+	api.apply(denyAll("deny"))
+	api.apply(local("a", "198.51.100.1"))
+	cfg := testConfig(t, api.config(), b)
+	cfg.bridgeCheck = &bridgeCheck{
+		onBridge: func(netip.Addr) (string, error) { return "cni0", nil },
+		settings: &fakeSys{values: map[string]string{call4: "1", call6: "1", ipv6: "0"}}, log: quiet(),
+	}
+	r := start(t, cfg)
+	eventually(t, "ready", func() bool { return r.ready(t) })
+	if first := b.seen()[0]; !slices.Equal(first.bridges, []string{"cni0"}) {
+		t.Errorf("first write %+v", first)
 	}
 }
 
