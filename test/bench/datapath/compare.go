@@ -72,8 +72,8 @@ type Result struct {
 
 // Ratio is a quotient of times.
 type Ratio struct {
-	// Value is the geometric mean over all trials of the median over all rounds of the quotient of the medians of the
-	// round's two turns. So what one path happens to have ahead of the other counts little.
+	// Value is the median over all trials, on a logarithmic scale, of the median over the trial's rounds of the quotient
+	// of the medians of the round's two turns. So what one path happens to have ahead of the other counts little.
 	Value float64
 	// Low and High bound the median over all rounds with 95 % confidence.
 	Low, High float64
@@ -266,16 +266,16 @@ func (b *bench) results() map[Kind][]Result {
 func ratio(trials [][][]float64, i, j int) Ratio {
 	var out Ratio
 	var all []float64
-	logs := 0.0
+	var logs []float64
 	for _, rounds := range trials {
 		var quotients []float64
 		for _, turns := range rounds {
 			quotients = append(quotients, turns[i]/turns[j])
 		}
 		all = append(all, quotients...)
-		logs += math.Log(stat.Median(quotients))
+		logs = append(logs, math.Log(stat.Median(quotients)))
 	}
-	out.Value = math.Exp(logs / float64(len(trials)))
+	out.Value = math.Exp(stat.Median(logs))
 	out.Low, out.High = stat.Interval(all)
 	out.Rounds = len(all)
 	return out
