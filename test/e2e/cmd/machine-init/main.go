@@ -26,6 +26,10 @@ import (
 // settled is set in the environment once the program runs in its cgroup namespace.
 const settled = "MACHINE_INIT_SETTLED"
 
+// init keeps main on the process's first thread. If another thread executes a program, the first one is a zombie for a
+// moment, and the lab, which asks for the process's state, would take it for dead.
+func init() { runtime.LockOSThread() }
+
 func main() {
 	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "machine-init:", err)
@@ -56,12 +60,11 @@ func run(args []string) error {
 }
 
 // settle waits, takes a cgroup namespace and starts the program anew in it: the namespace belongs to the
-// calling thread, and only the thread that executes a program survives that.
+// calling thread, and only the thread that executes a program survives that; see init.
 func settle() error {
 	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
 		return fmt.Errorf("the lab is gone: %w", err)
 	}
-	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
 		return fmt.Errorf("cgroup namespace: %w", err)
 	}
