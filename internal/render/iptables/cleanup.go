@@ -54,7 +54,7 @@ func chains(k Kernel, dryRun bool) ([]string, error) {
 	var errs []error
 	for _, f := range ruleset.Families() {
 		chains, err := k.Save(f)
-		if errors.Is(err, kernel.ErrNoPrograms) {
+		if errors.Is(err, kernel.ErrNoPrograms) || errors.Is(err, kernel.ErrNoFamily) {
 			continue // then nobody has written anything with them
 		}
 		if err != nil {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render"
+	"github.com/netpol-agent/netpol-agent/internal/render/iptables/kernel"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/layout"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
 )
@@ -137,6 +138,9 @@ func (r *Renderer) read() (map[ruleset.Family]*ruleset.State, error) {
 	var errs []error
 	for _, f := range ruleset.Families() {
 		chains, err := r.kernel.Save(f)
+		if errors.Is(err, kernel.ErrNoFamily) {
+			continue // there is no packet to judge
+		}
 		if err != nil {
 			if len(r.layout.Ruleset().Table(f).Chains) > 0 {
 				errs = append(errs, fmt.Errorf("%s: read the filter table: %w", f, err))

@@ -17,6 +17,10 @@ var (
 	// ErrNoPrograms says that a program is not installed, or not for us to run.
 	ErrNoPrograms = errors.New("program missing")
 
+	// ErrNoFamily says that this kernel was started without IPv6 (ipv6.disable=1), or built without it: no packet of
+	// the family exists, and the legacy program cannot even open a socket to ask for its rules.
+	ErrNoFamily = errors.New("this kernel has no IPv6")
+
 	// ErrPermission says that this process may not change the filter table or ipsets. Both variants ask the kernel
 	// for a set's number through a raw socket.
 	ErrPermission = errors.New("needs CAP_NET_ADMIN and CAP_NET_RAW (run as root, or add them to the container's securityContext.capabilities.add)")

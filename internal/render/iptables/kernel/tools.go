@@ -50,6 +50,8 @@ type Tools struct {
 	variant  Variant
 	families map[ruleset.Family]*family
 	lock     *lock
+	// ipv6 is a file that every network namespace has if the kernel has IPv6, be it switched off there or not.
+	ipv6 string
 }
 
 type family struct {
@@ -69,9 +71,10 @@ func WithLockObserver(f func(took time.Duration, failed bool)) Option {
 }
 
 // Find finds the programs of a variant, and tries nothing. The error names what is missing and the package that has
-// it. A node without ip6tables can be used as long as none of its pods has an IPv6 address.
+// it. A node without ip6tables can be used if its kernel has no IPv6, or as long as none of its pods has an IPv6 address
+// or hangs on a bridge.
 func Find(v Variant, opts ...Option) (*Tools, error) {
-	t := &Tools{variant: v, lock: newLock(), families: map[ruleset.Family]*family{
+	t := &Tools{variant: v, lock: newLock(), ipv6: "/proc/thread-self/net/if_inet6", families: map[ruleset.Family]*family{
 		ruleset.V4: find("iptables", v, iptables.ProtocolIPv4),
 		ruleset.V6: find("ip6tables", v, iptables.ProtocolIPv6),
 	}}
@@ -126,6 +129,11 @@ func (t *Tools) Variant() Variant { return t.variant }
 // Save gives the filter table of a family as iptables-save writes it; nothing if there is no such table yet, which the
 // legacy program would make in order to read it.
 func (t *Tools) Save(f ruleset.Family) (string, error) {
+	if f == ruleset.V6 {
+		if _, err := os.Stat(t.ipv6); errors.Is(err, os.ErrNotExist) {
+			return "", ErrNoFamily
+		}
+	}
 	fam := t.families[f]
 	if fam.missing != nil {
 		return "", fam.missing

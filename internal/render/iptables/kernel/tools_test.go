@@ -215,3 +215,27 @@ func TestKernelErrorsQuoteTheLine(t *testing.T) {
 		return nil
 	})
 }
+
+// TestKernelWithoutIPv6: where no packet of the family exists, nobody needs its programs.
+func TestKernelWithoutIPv6(t *testing.T) {
+	needTools(t)
+	inside(t, func() error {
+		for _, v := range Variants() {
+			tools, err := Find(v)
+			if err != nil {
+				return err
+			}
+			if _, err := tools.Save(ruleset.V6); err != nil {
+				t.Errorf("%s: %v", v, err)
+			}
+			tools.ipv6 = filepath.Join(t.TempDir(), "if_inet6")
+			if _, err := tools.Save(ruleset.V6); !errors.Is(err, ErrNoFamily) {
+				t.Errorf("%s: %v", v, err)
+			}
+			if _, err := tools.Save(ruleset.V4); err != nil {
+				t.Errorf("%s: %v", v, err)
+			}
+		}
+		return nil
+	})
+}

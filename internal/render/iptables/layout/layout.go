@@ -64,9 +64,8 @@ func (l *Layout) TakeDirty(f ruleset.Family) *ruleset.Dirty {
 
 // family is the layout of one IP family.
 type family struct {
-	f ruleset.Family
-	// active says that there are rules for the family at all.
-	active bool
+	f      ruleset.Family
+	extent extent
 	want   *ruleset.Table
 	dirty  *ruleset.Dirty
 
@@ -82,6 +81,18 @@ type family struct {
 	// setRefs counts the units that use a set of blocks.
 	setRefs map[string]int
 }
+
+// extent is how much a family needs.
+type extent uint8
+
+const (
+	// nothing: no packet of the family concerns this node's pods.
+	nothing extent = iota
+	// bridgesOnly: the cluster gives pods no address of the family, but they can have link-local ones.
+	bridgesOnly
+	// whole: pods have addresses of the family.
+	whole
+)
 
 // unit is the part of a table that one owner yields.
 type unit struct {
@@ -106,14 +117,18 @@ func newFamily(f ruleset.Family) *family {
 }
 
 func (l *family) update(p *program.Program, d *program.Delta) {
-	// A pod may have a link-local address of a family in which the cluster gives it none.
-	active := l.countLocals(p, d) > 0 || len(p.Bridges) > 0
+	next := nothing
 	switch {
-	case l.active && active:
-		l.apply(p, d)
-	case l.active != active:
-		l.rebuild(p, active)
+	case l.countLocals(p, d) > 0:
+		next = whole
+	case len(p.Bridges) > 0:
+		next = bridgesOnly
 	}
+	if l.extent != next {
+		l.rebuild(p, next)
+		return
+	}
+	l.apply(p, d)
 }
 
 // countLocals gives the number of this node's addresses of the family as of the program.
@@ -135,12 +150,11 @@ func (l *family) countLocals(p *program.Program, d *program.Delta) int {
 	return n
 }
 
-// rebuild starts from scratch when the family appears on this node or vanishes from it. Everything that was
+// rebuild starts from scratch when the family needs more or less than before. Everything that was
 // there before or is there now is dirty.
-func (l *family) rebuild(p *program.Program, active bool) {
+func (l *family) rebuild(p *program.Program, next extent) {
 	fresh := newFamily(l.f)
-	if fresh.active = active; active {
-		fresh.putUnit("skeleton", skeleton(l.f, p.Bridges))
+	if fresh.extent = next; next != nothing {
 		fresh.putTrees()
 		fresh.apply(p, p.Everything())
 	}
@@ -155,8 +169,11 @@ func (l *family) rebuild(p *program.Program, active bool) {
 }
 
 func (l *family) apply(p *program.Program, d *program.Delta) {
-	if d.Bridges {
+	if d.Bridges && l.extent != nothing {
 		l.putUnit("skeleton", skeleton(l.f, p.Bridges))
+	}
+	if l.extent != whole {
+		return // no rule names a set
 	}
 	for id, members := range d.Sets {
 		l.updateSet(p.Sets[id], id, members)

@@ -173,3 +173,21 @@ func TestModelRefuses(t *testing.T) {
 		}
 	}
 }
+
+// TestBridgeNames: whatever an interface is called, the rule is found again as it was written.
+func TestBridgeNames(t *testing.T) {
+	for _, name := range []string{"cni0", "br-0123456789ab", "br@lan", "br#1", "br(x)"} {
+		rule := Rule{Bridge: name, Target: Target{Kind: Goto, Chain: Prefix + "BRIDGE"}}.String()
+		state := NewState()
+		// The tools print the name without quotes.
+		if err := state.ReadChains("*filter\n:" + Prefix + "X - [0:0]\n-A " + Prefix + "X -i " + name + " -o " + name + " -g " + Prefix + "BRIDGE\nCOMMIT\n"); err != nil {
+			t.Fatal(err)
+		}
+		if got := state.Chains[Prefix+"X"]; len(got) != 1 || got[0] != rule {
+			t.Errorf("wrote %q, read %q", rule, got)
+		}
+		if _, err := ParseRule(rule); err != nil {
+			t.Error(err)
+		}
+	}
+}

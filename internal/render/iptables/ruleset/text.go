@@ -70,7 +70,7 @@ func (r Rule) String() string {
 		add("-d", r.Dst.String())
 	}
 	if r.Bridge != "" {
-		add("-i", r.Bridge, "-o", r.Bridge)
+		add("-i", quote(r.Bridge), "-o", quote(r.Bridge))
 	}
 	if r.Protocol != 0 {
 		add("-p", protocolName(r.Protocol))
