@@ -127,6 +127,9 @@ func routedToBridge(a netip.Addr) (string, error) {
 	if len(routes) == 0 {
 		return "", fmt.Errorf("no route to %s", a)
 	}
+	if gw := routes[0].Gw; gw != nil {
+		return "", fmt.Errorf("%s is not on this node: its route leads to %s", a, gw)
+	}
 	link, err := netlink.LinkByIndex(routes[0].LinkIndex)
 	if err != nil {
 		return "", fmt.Errorf("interface of %s: %w", a, err)
