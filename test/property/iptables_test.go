@@ -88,7 +88,9 @@ func TestPropertyIPTablesAgrees(t *testing.T) {
 		}
 		for _, e := range h.Events {
 			together := rapid.IntRange(0, 2).Draw(t, "taken together with the next") == 2
+			bridges := drawBridges(t)
 			for _, n := range nodes {
+				n.comp.SetBridges(bridges)
 				n.event(e)
 				if !together {
 					n.commit(t)
@@ -97,6 +99,7 @@ func TestPropertyIPTablesAgrees(t *testing.T) {
 		}
 		gen := clustergen.Packet(h.Final)
 		for _, n := range nodes {
+			n.comp.SetBridges([]string{clustergen.Bridge})
 			n.commit(t)
 			ipSameAsScratch(t, n, h.Final)
 			for range packetsPerCase {

@@ -144,7 +144,9 @@ func TestPropertyReadingsAgree(t *testing.T) {
 		}
 		for _, e := range h.Events {
 			together := rapid.IntRange(0, 2).Draw(t, "taken together with the next") == 2
+			bridges := drawBridges(t)
 			for _, n := range nodes {
+				n.comp.SetBridges(bridges)
 				n.event(e)
 				if !together {
 					n.commit(t)
@@ -152,11 +154,17 @@ func TestPropertyReadingsAgree(t *testing.T) {
 			}
 		}
 		for _, n := range nodes {
+			n.comp.SetBridges([]string{clustergen.Bridge})
 			n.commit(t)
 			sameAsScratch(t, n, h.Final)
 		}
 		agree(t, h.Final, nodes)
 	})
+}
+
+// drawBridges gives what the agent may know of its pods' bridges on the way to a state.
+func drawBridges(t *rapid.T) []string {
+	return rapid.SampledFrom([][]string{nil, {clustergen.Bridge}, {clustergen.Bridge}, {"cni1", clustergen.Bridge}}).Draw(t, "bridges")
 }
 
 func sameAsScratch(t *rapid.T, n *node, s oracle.State) {
