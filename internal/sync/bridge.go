@@ -25,8 +25,9 @@ type bridgeCheck struct {
 	onBridge func(netip.Addr) (string, error)
 	settings sysctls
 	log      *slog.Logger
-	// known remembers what onBridge said.
+	// known remembers what onBridge said; old says that all of it is to be asked again.
 	known map[netip.Addr]string
+	old   bool
 }
 
 // sysctls reads and writes kernel settings by their path below /proc/sys.
@@ -40,7 +41,7 @@ func newBridgeCheck(log *slog.Logger) *bridgeCheck {
 }
 
 // forget makes the next check ask the kernel for every address again.
-func (b *bridgeCheck) forget() { clear(b.known) }
+func (b *bridgeCheck) forget() { b.old = true }
 
 // check looks at the pods' addresses. It switches on what is off, if it may; the error says what is missing.
 func (b *bridgeCheck) check(addrs []netip.Addr) error {
@@ -48,18 +49,22 @@ func (b *bridgeCheck) check(addrs []netip.Addr) error {
 	known := make(map[netip.Addr]string, len(addrs))
 	for _, a := range addrs {
 		on, ok := b.known[a]
-		if !ok {
-			var err error
-			if on, err = b.onBridge(a); err != nil {
+		if !ok || b.old {
+			now, err := b.onBridge(a)
+			switch {
+			case err == nil:
+				on = now
+			case !ok:
 				// The pod's interface is not there yet, or no more. Ask again next time.
 				continue
 			}
+			// A bridge that is down for a moment is still the one on which the pod hangs.
 		}
 		known[a] = on
 		v4 = v4 || on != ""
 		v6 = v6 || on != "" && (a.Is6() || b.hasIPv6())
 	}
-	b.known = known
+	b.known, b.old = known, false
 	var errs []error
 	if v4 {
 		errs = append(errs, b.require("net/bridge/bridge-nf-call-iptables"))

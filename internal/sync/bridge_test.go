@@ -122,3 +122,32 @@ func TestBridgeCheckAsksForEachAddressOnce(t *testing.T) {
 		t.Errorf("asked %v after forgetting", asked)
 	}
 }
+
+// TestBridgeThatIsDownForAMoment: what it carries when it is up again must not pass until the next look.
+func TestBridgeThatIsDownForAMoment(t *testing.T) {
+	bridge, failed := "cni0", error(nil)
+	b := &bridgeCheck{settings: &fakeSys{values: map[string]string{call4: "1"}}, log: quiet(),
+		onBridge: func(netip.Addr) (string, error) { return bridge, failed }}
+	pods := []netip.Addr{addr("10.0.0.1")}
+	expect := func(when string, want ...string) {
+		t.Helper()
+		b.forget()
+		if err := b.check(pods); err != nil {
+			t.Errorf("%s: %v", when, err)
+		}
+		if got := b.bridges(); !slices.Equal(got, want) {
+			t.Errorf("%s: bridges %v, want %v", when, got, want)
+		}
+	}
+	expect("up", "cni0")
+	bridge, failed = "", errors.New("network is unreachable")
+	expect("down", "cni0")
+	bridge, failed = "cni1", nil
+	expect("renamed", "cni1")
+	bridge = ""
+	expect("on no bridge")
+	bridge, failed = "cni1", errors.New("network is unreachable")
+	expect("still on none")
+	pods = nil
+	expect("gone")
+}
