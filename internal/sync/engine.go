@@ -77,6 +77,8 @@ type Engine struct {
 	// delta names what the program has and the kernel may lack; events are the times at which that became known.
 	delta  *program.Delta
 	events []time.Time
+	// complete says that the model has every object of the cluster; before, nothing is written.
+	complete bool
 	// written says that kernel and program have been equal once; before, nothing is applied in parts.
 	written bool
 	// resync says why a full comparison is wanted now; empty if it is not.
@@ -161,7 +163,7 @@ func (e *Engine) Run(ctx context.Context) {
 
 func (e *Engine) caughtUp() {
 	e.health.Synced()
-	e.resync = reasonStart
+	e.complete, e.resync = true, reasonStart
 	e.log.Info("caches are in sync")
 }
 
@@ -191,9 +193,8 @@ const (
 )
 
 func (e *Engine) due(now time.Time) action {
-	started := e.written || e.resync != ""
 	switch {
-	case !started, e.retry.waiting(now):
+	case !e.complete, e.retry.waiting(now):
 		return doNothing
 	case !e.written, e.resync != "", e.retry.failures > 1, !now.Before(e.nextSync):
 		return doSync

@@ -40,6 +40,27 @@ func TestNothingIsWrittenBeforeTheCachesAreInSync(t *testing.T) {
 	})
 }
 
+// TestNothingIsWrittenBeforeTheCachesAreInSyncWhateverTheyHold: an object over which the compiler panics makes the engine
+// compare everything, but not before it knows everything.
+func TestNothingIsWrittenBeforeTheCachesAreInSyncWhateverTheyHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.bad["poison"] = true
+		r.put(pod("a", testNode, "10.0.0.1", nil))
+		r.put(allowFrom("poison", nil))
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if calls := r.backend.seen(); len(calls) != 0 {
+			t.Fatalf("wrote %d times before the caches were in sync", len(calls))
+		}
+		r.MarkSynced()
+		synctest.Wait()
+		if calls := r.backend.seen(); len(calls) != 1 || !calls[0].locals[addr("10.0.0.1")] {
+			t.Fatalf("first write %+v", calls)
+		}
+	})
+}
+
 func TestFirstEventGoesOutAtOnceAndABurstTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)
