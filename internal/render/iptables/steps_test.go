@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
@@ -238,7 +240,8 @@ const foreignRules = 10000
 const costLimit = 1.5
 
 // TestKernelOthersRulesCostNothing compares what a change costs while others have thousands of rules in the nat table
-// with what it costs while they have none, by turns, and the best of each: other work on the machine only adds time.
+// with what it costs while they have none, in processor time, by turns, and the best of each: other work on the machine
+// only adds time.
 func TestKernelOthersRulesCostNothing(t *testing.T) {
 	eachVariant(t, func(t *testing.T, in inNS) {
 		p := everyWord()
@@ -281,7 +284,7 @@ func bestOfChanges(t *testing.T, r *iptables.Renderer, p *program.Program) time.
 	t.Helper()
 	best := time.Hour
 	for i := range 6 {
-		start := time.Now()
+		start := spent(t)
 		d := program.NewDelta()
 		d.Policies["ns/p"] = struct{}{}
 		p.Policies["ns/p"].Ingress[0].Ports.Any = i%2 == 0
@@ -294,7 +297,21 @@ func bestOfChanges(t *testing.T, r *iptables.Renderer, p *program.Program) time.
 		if _, err := r.Sync(p); err != nil {
 			t.Fatal(err)
 		}
-		best = min(best, time.Since(start))
+		best = min(best, spent(t)-start)
 	}
 	return best
+}
+
+// spent is the processor time of this process and the programs that it ran: a clock would count others' work too.
+func spent(t *testing.T) time.Duration {
+	t.Helper()
+	var all time.Duration
+	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
+		var u unix.Rusage
+		if err := unix.Getrusage(who, &u); err != nil {
+			t.Fatal(err)
+		}
+		all += time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	return all
 }
