@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/netpol-agent/netpol-agent/test/kernel/lab"
 )
@@ -46,6 +48,43 @@ func TestKernelNamelessPackets(t *testing.T) {
 			}
 			// Neighbour discovery still finds it.
 			w.probe(t, allow("node", r.to, "udp/53"))
+		})
+	}
+}
+
+// TestKernelNamelessOnIPv4Alone: a cluster whose pods have no IPv6 address is judged in that family too, because their
+// interfaces have link-local ones; and neighbour discovery, whose answers are nobody's to remember here, passes.
+func TestKernelNamelessOnIPv4Alone(t *testing.T) {
+	l := lab.New(t)
+	a := newAgent(t, l)
+	ends := addrs("10.244.1.10", "10.244.1.11")
+	from, to := l.Pod("client", ends[0]), l.Pod("web", ends[1])
+	for i, name := range []string{"client", "web"} {
+		p := &corev1.Pod{}
+		p.Namespace, p.Name, p.Labels = "shop", name, map[string]string{"app": name}
+		p.Spec.NodeName, p.Status.Phase, p.Status.PodIP = thisNode, corev1.PodRunning, ends[i].String()
+		a.setPod(p)
+	}
+	heard := listenToAll(t, to)
+	for _, isolated := range []bool{false, true, false} {
+		if a.deletePolicy("shop", "deny"); isolated {
+			a.tell(policy("shop/deny", "podSelector: {matchLabels: {app: web}}"))
+		}
+		a.commit()
+		l.Node.FlushConntrack(t)
+		for _, dst := range nameless(t, to) {
+			t.Run(fmt.Sprintf("isolated %t, %s", isolated, dst), func(t *testing.T) { heard.expect(t, from, dst, !isolated) })
+		}
+		if out, err := from.Command("", "ip", "-6", "neighbour", "flush", "dev", "eth0"); err != nil {
+			t.Fatal(err, out)
+		}
+		local := nameless(t, to)[4]
+		if err := sendNameless(from, local, "who has it"); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, "neighbour discovery finds "+local.String(), func() bool {
+			out, err := from.Command("", "ip", "-6", "neighbour", "show", local.String())
+			return err == nil && strings.Contains(out, "lladdr")
 		})
 	}
 }
