@@ -67,6 +67,7 @@ func (k *fakeTools) vandal(t *rapid.T) {
 // TestPropertyIPTablesRecovers plays random events while the process is killed between any two of its steps and
 // strangers interfere, and expects the kernel to be right, with nothing left over, as soon as a call succeeds.
 func TestPropertyIPTablesRecovers(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		h := clustergen.Events().Draw(t, "history")
 		n := &node{name: "n1", comp: compiler.New(compiler.Options{Node: "n1"})}
@@ -128,6 +129,7 @@ func ipStep(t *rapid.T, n *node, k *fakeTools, r *iptables.Renderer, restart boo
 // TestPropertyIPTablesNeverOpens changes everything at once and traces packets after each step of the change: a
 // packet that both the old and the new rules deny never passes.
 func TestPropertyIPTablesNeverOpens(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		before := clustergen.State().Draw(t, "before")
 		after := clustergen.State().Draw(t, "after")

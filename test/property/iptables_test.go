@@ -80,6 +80,7 @@ func ipTraced(r *ruleset.Ruleset, p oracle.Packet, nodeAddrs []netip.Addr) (bool
 // TestPropertyIPTablesAgrees plays a random history on every node, cut into transactions at random, and holds
 // oracle, evaluator and trace of the iptables rules against each other at its end.
 func TestPropertyIPTablesAgrees(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		h := clustergen.Events().Draw(t, "history")
 		var nodes []*ipNode
@@ -136,6 +137,7 @@ func ipSameAsScratch(t *rapid.T, n *ipNode, s oracle.State) {
 
 // TestPropertyIPTablesTiers does the same for programs with tiers, which no NetworkPolicy yields yet.
 func TestPropertyIPTablesTiers(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		p := tieredProgram(t)
 		rules, m := layout.Render(p), ruleset.NewModel()

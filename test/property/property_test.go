@@ -136,6 +136,7 @@ func agree(t *rapid.T, s oracle.State, nodes []*node) {
 // TestPropertyReadingsAgree plays a random history on every node, cut into transactions at random, and
 // compares all readings at its end.
 func TestPropertyReadingsAgree(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		h := clustergen.Events().Draw(t, "history")
 		var nodes []*node

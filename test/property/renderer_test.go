@@ -75,6 +75,7 @@ func (k *fakeKernel) vandal(t *rapid.T, table string) {
 // TestPropertyRendererRecovers plays random events while the kernel fails and strangers interfere, restarts
 // the renderer at random, and expects the kernel to be right as soon as a call succeeds.
 func TestPropertyRendererRecovers(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		h := clustergen.Events().Draw(t, "history")
 		n := &node{name: "n1", comp: compiler.New(compiler.Options{Node: "n1"})}
@@ -120,6 +121,7 @@ func step(t *rapid.T, n *node, k *fakeKernel, r *nft.Renderer) {
 // TestPropertySwapHasNoWindow changes everything at once, so that a table takes another's place, and traces
 // packets after each transaction: each gets the old or the new verdict, and none in between gets any other.
 func TestPropertySwapHasNoWindow(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		before := clustergen.State().Draw(t, "before")
 		after := clustergen.State().Draw(t, "after")

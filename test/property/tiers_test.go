@@ -17,6 +17,7 @@ import (
 // yet: several tiers, rules that deny or pass, any default. The compiler does not make them, so there is no
 // oracle; both readings start from the program.
 func TestPropertyTiers(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		p := tieredProgram(t)
 		rules := nft.Render(p)
