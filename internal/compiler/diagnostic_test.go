@@ -50,6 +50,20 @@ func TestPartsThatAreNotUnderstood(t *testing.T) {
 	}
 }
 
+// An except that is not inside its block has an effect all the same, and the diagnostic says which.
+func TestExceptsOutsideTheirBlock(t *testing.T) {
+	for except, says := range map[string]string{
+		"11.0.0.0/8": "11.0.0.0/8 is not inside 10.0.0.0/8; it takes nothing out",
+		"0.0.0.0/0":  "0.0.0.0/0 is not inside 10.0.0.0/8; it takes out all",
+		"10.0.0.0/8": "10.0.0.0/8 is not inside 10.0.0.0/8; it takes out all",
+	} {
+		got := parsePolicy(policyFrom(t, "  ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8, except: ["+except+"]}}]}]"))
+		if len(got.diagnostics) != 1 || got.diagnostics[0].Message != says {
+			t.Errorf("diagnostics %+v, want one that says %q", got.diagnostics, says)
+		}
+	}
+}
+
 // TestGoodPartsBesideBadOnes expects that a bad part takes nothing else with it.
 func TestGoodPartsBesideBadOnes(t *testing.T) {
 	got := parsePolicy(policyFrom(t, `

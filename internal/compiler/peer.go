@@ -73,7 +73,11 @@ func (ps *parser) block(field string, b *networkingv1.IPBlock) (program.Block, b
 			continue
 		}
 		if !x.Overlaps(cidr) || x.Bits() <= cidr.Bits() {
-			ps.diagnose(fmt.Sprintf("%s.except[%d]", field, i), "%s is not inside %s", e, b.CIDR)
+			effect := "it takes nothing out"
+			if x.Overlaps(cidr) {
+				effect = "it takes out all"
+			}
+			ps.diagnose(fmt.Sprintf("%s.except[%d]", field, i), "%s is not inside %s; %s", e, b.CIDR, effect)
 		}
 		if x.Overlaps(cidr) {
 			out.Except = append(out.Except, x)

@@ -10,7 +10,7 @@
 // it: informers and address watchers through a Queue that keeps the latest state of each object, all others
 // through Engine.Do.
 //
-//	informers ─┐                          ┌─> Backend: one transaction
+//	informers ─┐                     ┌─> Backend: one transaction
 //	addresses ─┴─> Queue ─> Engine ──┼─> conntrack cutter, bridge check (after a commit)
-//	status, flows to judge ─> Do ──┘      └─> Events, metrics, health
+//	status, flows to judge ─> Do ──┘ └─> Events, metrics, health
 package sync

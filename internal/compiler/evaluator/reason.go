@@ -71,7 +71,11 @@ func (s *StackAnswer) reasons(prefix string) []string {
 		out = append(out, "  "+m.String())
 	}
 	if len(s.Misses) == 0 {
-		out = append(out, fmt.Sprintf("  they have no %s rule at all", directionOf(s.Stack)))
+		they := "they have"
+		if len(s.Policies) == 1 {
+			they = "it has"
+		}
+		out = append(out, fmt.Sprintf("  %s no %s rule at all", they, directionOf(s.Stack)))
 	}
 	return out
 }

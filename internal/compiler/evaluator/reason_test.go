@@ -51,7 +51,7 @@ func TestReasons(t *testing.T) {
 			"ingress of ns/web: denied: isolated by ns/allow, ns/deny, and no rule allows it",
 			"  ns/allow ingress[3]: peer and port do not match"}},
 		{"no rule", "10.9.9.9", "10.0.0.3", program.TCP, 80, program.Deny, []string{
-			"ingress of ns/dark: denied: isolated by ns/deny, and no rule allows it", "  they have no ingress rule at all"}},
+			"ingress of ns/dark: denied: isolated by ns/deny, and no rule allows it", "  it has no ingress rule at all"}},
 		{"itself", "10.0.0.3", "10.0.0.3", program.TCP, 80, program.Accept, []string{"a pod always reaches itself"}},
 		{"node", "192.168.0.1", "10.0.0.3", program.TCP, 80, program.Accept, []string{"a pod and the node it runs on always reach each other"}},
 		{"strangers", "10.9.9.9", "10.9.9.8", program.TCP, 80, program.Accept, []string{"neither end is a pod that this node judges"}},

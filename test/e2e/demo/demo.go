@@ -261,7 +261,9 @@ func (d *Demo) indent(text string) {
 func (d *Demo) goOn(ctx context.Context) {
 	policies, err := d.client.NetworkingV1().NetworkPolicies("").List(ctx, metav1.ListOptions{})
 	left := "the last example's policies"
-	if err == nil {
+	if err == nil && len(policies.Items) == 1 {
+		left = "1 policy"
+	} else if err == nil {
 		left = fmt.Sprintf("%d policies", len(policies.Items))
 	}
 	fmt.Fprintf(d.out, `
@@ -271,6 +273,7 @@ The cluster, the agents and %s stay. Go on by hand:
   go run ./test/e2e/cmd/lab kubectl -n develop exec test1 -- /probe try tcp://%s:80
   go run ./test/e2e/cmd/lab kubectl -n %s exec daemonset/%s -- netpol-agent status
   go run ./test/e2e/cmd/lab exec node1 -- nft list table inet netpol-agent
+  go run ./test/e2e/cmd/lab shell      # in it kubectl works, and after "make build" bin/netpol-agent explain
   make cluster-down
 `, left, d.pods[0].direct, deploy.Namespace, deploy.Name)
 }

@@ -81,14 +81,15 @@ func complete(p *corev1.Pod) {
 	p.Spec.TerminationGracePeriodSeconds = &soon
 	p.Spec.DNSPolicy = corev1.DNSDefault // the cluster has no DNS
 	args := []string{"serve", "-name", p.Namespace + "/" + p.Name}
-	for proto, flag := range map[string]string{probe.TCP: "-tcp", probe.UDP: "-udp"} {
+	// In the same order each time: a second run applies the same pods, and the arguments of a pod cannot change.
+	for _, proto := range []string{probe.TCP, probe.UDP} {
 		var list []string
 		for _, a := range answered {
 			if a.protocol == proto {
 				list = append(list, fmt.Sprint(a.number))
 			}
 		}
-		args = append(args, flag, strings.Join(list, ","))
+		args = append(args, "-"+proto, strings.Join(list, ","))
 	}
 	p.Spec.Containers = []corev1.Container{{
 		Name: "probe", Image: lab.ProbeImage, ImagePullPolicy: corev1.PullNever, Args: args,

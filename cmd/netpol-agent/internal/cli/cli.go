@@ -84,7 +84,24 @@ Exit status: 0 for success, 1 if something failed, 2 for a wrong command line.`,
 	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(newRun(), newRender(), newExplain(), newStatus(), newCleanup(), newUninstall(), newVersion())
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		if cmd.Name() == "completion" {
+			cmd.Args, cmd.RunE = noSuchShell, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+			cmd.Example = `  # in this shell, and in every new one
+  source <(netpol-agent completion bash)
+  netpol-agent completion bash >/etc/bash_completion.d/netpol-agent`
+		}
+	}
 	return root
+}
+
+// noSuchShell refuses arguments of "completion": help on standard output with status 0 would be taken for a script.
+func noSuchShell(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("there is no completion for %q: there are bash, fish, powershell and zsh", args[0])
+	}
+	return nil
 }
 
 // noSuchCommand refuses arguments of the root command, which are misspelt commands.

@@ -70,6 +70,9 @@ func clusterConfig(kubeconfig, kubeContext string) (*rest.Config, error) {
 	if clientcmd.IsEmptyConfig(err) {
 		return nil, errNoCluster
 	}
+	if err != nil && kubeconfig != "" {
+		err = fmt.Errorf("kubeconfig %s: %w", kubeconfig, err)
+	}
 	return config, err
 }
 
