@@ -65,7 +65,7 @@ func (d *Demo) Run(ctx context.Context) error {
 	}{
 		{"build the probe", d.build},
 		{"create namespaces, pods and Services", d.createObjects},
-		{"remove policies of a former run", d.removePolicies},
+		{"remove all policies of the lab's cluster", d.removePolicies},
 		{"read addresses", func(ctx context.Context) error {
 			return errors.Join(d.readPlaces(ctx), d.readNodeAddrs(ctx))
 		}},
