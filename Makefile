@@ -69,6 +69,7 @@ test-all: ## everything that CI runs: the targets below one after the other, wit
 .PHONY: lint
 lint: bin/golangci-lint ## formatting, go vet, linters, import rules
 	bin/golangci-lint run ./...
+	cd hack/image && ../../bin/golangci-lint run ./...
 
 .PHONY: unit
 unit: ## unit tests with the race detector

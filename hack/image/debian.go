@@ -3,6 +3,7 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -57,7 +58,8 @@ func debianPackages(dir string) ([]debianPackage, error) {
 
 func dpkgDeb(args ...string) ([]byte, error) {
 	var complaint bytes.Buffer
-	cmd := exec.Command("dpkg-deb", args...)
+	// It ends by itself, and an interrupt reaches it as it reaches us.
+	cmd := exec.CommandContext(context.Background(), "dpkg-deb", args...)
 	cmd.Stderr = &complaint
 	out, err := cmd.Output()
 	if err != nil {

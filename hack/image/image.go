@@ -3,6 +3,7 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -38,7 +39,7 @@ func (s spec) index() (v1.ImageIndex, error) {
 	}
 	annotated, ok := mutate.Annotations(index, s.labels()).(v1.ImageIndex)
 	if !ok {
-		return nil, fmt.Errorf("annotations made something else of an index")
+		return nil, errors.New("annotations made something else of an index")
 	}
 	return annotated, nil
 }

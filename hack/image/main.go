@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -108,7 +109,7 @@ func parse(args []string) (s spec, out string, err error) {
 		}
 	}
 	if len(s.Binaries) == 0 {
-		return s, "", fmt.Errorf("-binary is missing")
+		return s, "", errors.New("-binary is missing")
 	}
 	seconds, err := strconv.ParseInt(created, 10, 64)
 	if err != nil {
