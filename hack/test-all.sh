@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 export PROPERTY_CASES=${PROPERTY_CASES:-20000} FUZZTIME=${FUZZTIME:-60s}
 # "make swap" alone gives iptables-legacy time for all of its changes.
-export KERNEL_SWAP_TIME=${KERNEL_SWAP_TIME:-60s}
+export KERNEL_SWAP_TIME=${KERNEL_SWAP_TIME:-40s}
 # Tests that this machine cannot run fail instead of being skipped.
 export CI=true
 
