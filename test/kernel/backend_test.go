@@ -16,6 +16,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 	"github.com/netpol-agent/netpol-agent/test/kernel/lab"
 	"github.com/netpol-agent/netpol-agent/test/testns"
+	"github.com/netpol-agent/netpol-agent/test/testns/xtables"
 )
 
 // The backends that these tests run for; KERNEL_BACKEND names one, the first if it is not set.
@@ -76,14 +77,11 @@ func openNamed(t testing.TB, ns *lab.Namespace, name string) backend {
 		t.Cleanup(func() { _ = conn.Close() })
 		return nftBackend{conn}
 	case backendLegacy, backendIPTNFT:
-		b := iptBackend{ns: ns}
-		if err := ns.Do(func() (err error) {
-			b.tools, err = iptools.Open(iptools.Variant(strings.TrimPrefix(name, "iptables-")))
-			return err
-		}); err != nil {
+		programs, err := xtables.Within(ns.Do, iptools.Open, iptools.Variant(strings.TrimPrefix(name, "iptables-")))
+		if err != nil {
 			testns.Cannot(t, "%v", err)
 		}
-		return b
+		return iptBackend{programs}
 	}
 	t.Fatalf("%s: no backend %q", backendVariable, name)
 	return nil
@@ -115,18 +113,15 @@ func (nftBackend) trace(p *program.Program, pkt tracedPacket) (bool, string) {
 	return v.Kind == ruleset.Accept, why
 }
 
-// iptBackend runs the tools inside the namespace.
-type iptBackend struct {
-	ns    *lab.Namespace
-	tools *iptools.Tools
-}
+// iptBackend runs the programs inside the namespace.
+type iptBackend struct{ xtables.Programs }
 
 func (b iptBackend) renderer(int) renderer {
-	return iptables.New(b, iptables.Options{Variant: string(b.tools.Variant())})
+	return iptables.New(b, iptables.Options{Variant: string(b.Variant())})
 }
 
 func (b iptBackend) place() iptables.Place {
-	return iptables.Place{Name: b.tools.Variant().Name(), Kernel: b}
+	return iptables.Place{Name: b.Variant().Name(), Kernel: b}
 }
 
 func (b iptBackend) remove() error {
@@ -143,27 +138,4 @@ func (iptBackend) trace(p *program.Program, pkt tracedPacket) (bool, string) {
 		Src: pkt.src, Dst: pkt.dst, Protocol: pkt.protocol, DstPort: pkt.dstPort, ICMPv6Type: pkt.icmpType, SYN: true, LocalSource: pkt.local,
 	})
 	return pass, strings.Join(steps, "\n")
-}
-
-func (b iptBackend) Save(f iprules.Family) (out string, err error) {
-	err = b.ns.Do(func() (err error) { out, err = b.tools.Save(f); return })
-	return out, err
-}
-
-func (b iptBackend) Restore(f iprules.Family, script string) error {
-	return b.ns.Do(func() error { return b.tools.Restore(f, script) })
-}
-
-func (b iptBackend) SaveSets() (out string, err error) {
-	err = b.ns.Do(func() (err error) { out, err = b.tools.SaveSets(); return })
-	return out, err
-}
-
-func (b iptBackend) RestoreSets(script string) error {
-	return b.ns.Do(func() error { return b.tools.RestoreSets(script) })
-}
-
-func (b iptBackend) Head(f iprules.Family, chain string) (out []string, err error) {
-	err = b.ns.Do(func() (err error) { out, err = b.tools.Head(f, chain); return })
-	return out, err
 }

@@ -1,6 +1,9 @@
 package program
 
-import "net/netip"
+import (
+	"maps"
+	"net/netip"
+)
 
 // Delta names what may differ between two states of a Program. It holds keys, never values: the reader
 // looks the present value up in the Program, so deltas add up by union and a lost or doubled event cannot
@@ -65,19 +68,10 @@ func (d *Delta) Set(id SetID) map[Member]struct{} {
 // Merge adds the keys of o.
 func (d *Delta) Merge(o *Delta) {
 	d.Bridges = d.Bridges || o.Bridges
-	for k := range o.Locals {
-		d.Locals[k] = struct{}{}
-	}
-	for k := range o.Stacks {
-		d.Stacks[k] = struct{}{}
-	}
-	for k := range o.Policies {
-		d.Policies[k] = struct{}{}
-	}
+	maps.Copy(d.Locals, o.Locals)
+	maps.Copy(d.Stacks, o.Stacks)
+	maps.Copy(d.Policies, o.Policies)
 	for id, members := range o.Sets {
-		m := d.Set(id)
-		for k := range members {
-			m[k] = struct{}{}
-		}
+		maps.Copy(d.Set(id), members)
 	}
 }

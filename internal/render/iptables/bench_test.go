@@ -13,8 +13,8 @@ import (
 // BenchmarkKernel times what the renderer does on a node with some hundred pods.
 func BenchmarkKernel(b *testing.B) {
 	for _, v := range []kernel.Variant{kernel.Legacy, kernel.NFT} {
-		k := inNS{ns: testns.New(b)}
-		if err := k.ns.Run(func() (err error) { k.tools, err = kernel.Open(v); return err }); err != nil {
+		k, err := openIn(testns.New(b), v)
+		if err != nil {
 			testns.Cannot(b, "%v", err)
 		}
 		p := everyWord()

@@ -17,35 +17,18 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/kernel"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
 	"github.com/netpol-agent/netpol-agent/test/testns"
+	"github.com/netpol-agent/netpol-agent/test/testns/xtables"
 )
 
-// inNS runs the tools inside a network namespace.
+// inNS runs the programs inside a network namespace.
 type inNS struct {
-	ns    *testns.NS
-	tools *kernel.Tools
+	xtables.Programs
+	ns *testns.NS
 }
 
-func (k inNS) Save(f ruleset.Family) (out string, err error) {
-	err = k.ns.Run(func() (err error) { out, err = k.tools.Save(f); return })
-	return
-}
-
-func (k inNS) SaveSets() (out string, err error) {
-	err = k.ns.Run(func() (err error) { out, err = k.tools.SaveSets(); return })
-	return
-}
-
-func (k inNS) Restore(f ruleset.Family, script string) error {
-	return k.ns.Run(func() error { return k.tools.Restore(f, script) })
-}
-
-func (k inNS) RestoreSets(script string) error {
-	return k.ns.Run(func() error { return k.tools.RestoreSets(script) })
-}
-
-func (k inNS) Head(f ruleset.Family, chain string) (out []string, err error) {
-	err = k.ns.Run(func() (err error) { out, err = k.tools.Head(f, chain); return })
-	return
+func openIn(ns *testns.NS, v kernel.Variant) (inNS, error) {
+	p, err := xtables.Within(ns.Run, kernel.Open, v)
+	return inNS{p, ns}, err
 }
 
 // command runs a program inside the namespace, as a stranger on the node would.
@@ -65,15 +48,14 @@ func (k inNS) command(t *testing.T, args ...string) string {
 // iptables runs the IPv4 binary of the variant.
 func (k inNS) iptables(t *testing.T, args ...string) string {
 	t.Helper()
-	return k.command(t, append([]string{"iptables-" + string(k.tools.Variant()), "-w", "10"}, args...)...)
+	return k.command(t, append([]string{"iptables-" + string(k.Variant()), "-w", "10"}, args...)...)
 }
 
 // eachVariant runs a test with both variants of the binary, each in a namespace of its own.
 func eachVariant(t *testing.T, f func(t *testing.T, k inNS)) {
 	for _, v := range []kernel.Variant{kernel.Legacy, kernel.NFT} {
 		t.Run(string(v), func(t *testing.T) {
-			k := inNS{ns: testns.New(t)}
-			err := k.ns.Run(func() (err error) { k.tools, err = kernel.Open(v); return err })
+			k, err := openIn(testns.New(t), v)
 			if err != nil {
 				testns.Cannot(t, "%v", err)
 			}
@@ -83,12 +65,12 @@ func eachVariant(t *testing.T, f func(t *testing.T, k inNS)) {
 }
 
 func options(k inNS) iptables.Options {
-	return iptables.Options{Variant: string(k.tools.Variant()), FullCheck: 1}
+	return iptables.Options{Variant: string(k.Variant()), FullCheck: 1}
 }
 
 func places(kernels ...inNS) (out []iptables.Place) {
 	for _, k := range kernels {
-		out = append(out, iptables.Place{Name: k.tools.Variant().Name(), Kernel: k})
+		out = append(out, iptables.Place{Name: k.Variant().Name(), Kernel: k})
 	}
 	return out
 }
@@ -319,9 +301,9 @@ func TestKernelLeavesOthersAlone(t *testing.T) {
 // rules are gone the next comparison leaves nothing over.
 func TestKernelChangesVariant(t *testing.T) {
 	eachVariant(t, func(t *testing.T, k inNS) {
-		other := inNS{ns: k.ns}
-		v := map[kernel.Variant]kernel.Variant{kernel.Legacy: kernel.NFT, kernel.NFT: kernel.Legacy}[k.tools.Variant()]
-		if err := k.ns.Run(func() (err error) { other.tools, err = kernel.Open(v); return err }); err != nil {
+		v := map[kernel.Variant]kernel.Variant{kernel.Legacy: kernel.NFT, kernel.NFT: kernel.Legacy}[k.Variant()]
+		other, err := openIn(k.ns, v)
+		if err != nil {
 			t.Fatal(err)
 		}
 		before, after := everyWord(), everyWord()

@@ -15,6 +15,7 @@ import (
 	nftkernel "github.com/netpol-agent/netpol-agent/internal/render/nft/kernel"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 	"github.com/netpol-agent/netpol-agent/test/bench/space"
+	"github.com/netpol-agent/netpol-agent/test/testns/xtables"
 )
 
 // Names of the backends, as `status` gives them.
@@ -62,15 +63,11 @@ func (r *Rules) Close() error { return r.close() }
 
 // Programs gives the iptables programs of a backend; they act on the namespace.
 func Programs(s *space.Space, name string) (iptables.Kernel, error) {
-	var tools *ipkernel.Tools
-	err := s.Do(func() (err error) {
-		tools, err = ipkernel.Find(variant(name))
-		return err
-	})
+	p, err := xtables.Within(s.Do, ipkernel.Find, variant(name))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return inside{s, tools}, nil
+	return p, nil
 }
 
 func variant(name string) ipkernel.Variant {

@@ -128,15 +128,7 @@ func (r Report) writeTrouble(b *strings.Builder, number int, run Run) {
 	if run.OK() {
 		return
 	}
-	fmt.Fprintf(b, "\n## What went wrong in run %d\n\n", number)
-	for _, t := range run.Trouble {
-		fmt.Fprintf(b, "- %s\n", oneLine(t))
-	}
-	for _, c := range run.Cases {
-		if c.Outcome == Failed {
-			fmt.Fprintf(b, "- %s: %s\n", c.Name, oneLine(c.Message))
-		}
-	}
+	writeSection(b, fmt.Sprintf("What went wrong in run %d", number), run.Trouble, run.Cases, Failed)
 }
 
 // writeContradictions says where the suite expects what NetworkPolicy does not mean.
@@ -144,12 +136,17 @@ func writeContradictions(b *strings.Builder, number int, run Run) {
 	if len(run.Notes) == 0 && run.Contradicted == 0 {
 		return
 	}
-	fmt.Fprintf(b, "\n## Contradictions in run %d\n\n", number)
-	for _, n := range run.Notes {
-		fmt.Fprintf(b, "- %s\n", oneLine(n))
+	writeSection(b, fmt.Sprintf("Contradictions in run %d", number), run.Notes, run.Cases, Contradicted)
+}
+
+// writeSection lists what concerns a whole run, then the cases that ended so.
+func writeSection(b *strings.Builder, title string, lines []string, cases []Case, outcome Outcome) {
+	fmt.Fprintf(b, "\n## %s\n\n", title)
+	for _, l := range lines {
+		fmt.Fprintf(b, "- %s\n", oneLine(l))
 	}
-	for _, c := range run.Cases {
-		if c.Outcome == Contradicted {
+	for _, c := range cases {
+		if c.Outcome == outcome {
 			fmt.Fprintf(b, "- %s: %s\n", c.Name, oneLine(c.Message))
 		}
 	}
