@@ -13,15 +13,23 @@ import (
 	"testing"
 )
 
+// needDpkg ends a test on a machine without Debian's tools; in CI that is a failure.
+func needDpkg(t *testing.T) {
+	t.Helper()
+	_, err := exec.LookPath("dpkg-deb")
+	if err == nil {
+		return
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatal(err)
+	}
+	t.Skip(err)
+}
+
 // packed builds a Debian package of these files; those that begin with "->" are links.
 func packed(t *testing.T, dir, name string, files map[string]string) {
 	t.Helper()
-	if _, err := exec.LookPath("dpkg-deb"); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	needDpkg(t)
 	tree := t.TempDir()
 	files["DEBIAN/control"] = "Package: " + name + "\nVersion: 1.2-3\nArchitecture: all\nMaintainer: Nobody <nobody@example.org>\nDescription: a test\n"
 	for path, content := range files {
@@ -128,9 +136,7 @@ func TestPackagesThatAreNoneAreNamed(t *testing.T) {
 	if _, err := s.index(); err == nil || !strings.Contains(err.Error(), s.Binaries[0].Packages+": no packages") {
 		t.Errorf("an empty folder: %v", err)
 	}
-	if _, err := exec.LookPath("dpkg-deb"); err != nil {
-		t.Skip(err)
-	}
+	needDpkg(t)
 	bad := filepath.Join(s.Binaries[0].Packages, "bad.deb")
 	if err := os.WriteFile(bad, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
