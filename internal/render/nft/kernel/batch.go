@@ -51,6 +51,11 @@ func newBatch(buf []byte, seq uint32) *batch {
 func (b *batch) finish() {
 	flags := binary.NativeEndian.Uint16(b.b[b.last+6:])
 	binary.NativeEndian.PutUint16(b.b[b.last+6:], flags|unix.NLM_F_ACK)
+	b.finishUnanswered()
+}
+
+// finishUnanswered ends the batch and asks for no acknowledgement.
+func (b *batch) finishUnanswered() {
 	at := b.begin(unix.NFNL_MSG_BATCH_END, unix.NLM_F_REQUEST, b.next, unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES)
 	b.end(at)
 }

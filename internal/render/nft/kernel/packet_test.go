@@ -233,9 +233,9 @@ func drawPacket(t *rapid.T, rs *ruleset.Ruleset) ruleset.Packet {
 	if rapid.IntRange(0, 5).Draw(t, "local") == 0 {
 		p.Src = local[f]
 	}
-	// The kernel fills in a source address that is not specified.
-	if p.Src == netip.IPv4Unspecified() {
-		p.Src = p.Src.Next()
+	// The kernel fills in a source address that is not specified, and takes one of the loopback for its own.
+	if p.Src == netip.IPv4Unspecified() || p.Src.IsLoopback() {
+		p.Src = map[ruleset.Family]netip.Addr{ruleset.V4: addr("0.0.0.1"), ruleset.V6: addr("::2")}[f]
 	}
 	p.LocalSource = p.Src == local[f]
 	return p

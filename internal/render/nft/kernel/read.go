@@ -26,6 +26,9 @@ func (c *Conn) Read(table string) (*ruleset.Ruleset, bool, error) {
 		if err != nil {
 			return err
 		}
+		if err := c.settle(); err != nil {
+			return err
+		}
 		r := newTableReader(c, table)
 		readErr := r.read()
 		after, err := c.generation()
@@ -45,6 +48,21 @@ func (c *Conn) Read(table string) (*ruleset.Ruleset, bool, error) {
 		return nil, false, fmt.Errorf("read table %s: %w", table, err)
 	}
 	return rs, true, nil
+}
+
+// settle returns when the transaction that raised the generation last has been carried out.
+//
+// The kernel raises the generation first and replaces the content then, so that a read in between finds a mixture
+// under one generation: the rules of a table that was replaced under its name are missing, for example. Commits hold a
+// lock, which a batch without operations waits for; it raises no generation.
+func (c *Conn) settle() error {
+	b := newBatch(c.out, c.seq+1)
+	b.finishUnanswered()
+	c.seq, c.out = b.next, b.b
+	if err := c.sock.send(b.b); err != nil {
+		return fmt.Errorf("wait for other transactions: %w", err)
+	}
+	return nil
 }
 
 var errNoTable = errors.New("no such table")
