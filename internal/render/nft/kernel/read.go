@@ -22,6 +22,7 @@ func (c *Conn) Read(table string) (*ruleset.Ruleset, bool, error) {
 	defer c.mu.Unlock()
 	var rs *ruleset.Ruleset
 	err := retryRead(func() error {
+		// The generation comes first: a commit that begins after the wait raises it once more.
 		before, err := c.generation()
 		if err != nil {
 			return err

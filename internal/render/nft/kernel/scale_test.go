@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -135,72 +134,6 @@ func TestLargeSets(t *testing.T) {
 	}
 }
 
-// TestReadIsOneMoment reads while transactions replace the content: it must be that before or after one, or the
-// error that says that it could not be read. Each transaction changes another table first, so that much time passes
-// between the moment when the kernel raises the generation and that when it replaces what is read.
-func TestReadIsOneMoment(t *testing.T) {
-	ns := newNamespace(t)
-	writer, reader := ns.open(t), ns.open(t)
-	first, second := made(size{chains: 20, rulesPerChain: 4, sets: 10, elems: 200}), sample()
-	table, other := mustLoad(t, writer, first), mustLoad(t, writer, ruleset.New())
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	finish := sync.OnceFunc(func() { close(stop); wg.Wait() })
-	defer finish()
-	wg.Go(func() {
-		content := [2]*ruleset.Ruleset{first, second}
-		for k := 0; ; k++ {
-			select {
-			case <-stop:
-				return
-			case <-time.After(3 * time.Millisecond):
-			}
-			tx := manyChains(other, k%2 == 0)
-			tx.Add(ruleset.DelTable{Table: table})
-			tx.Add(load(table, content[(k+1)%2]).Ops...)
-			if err := writer.Commit(tx); err != nil {
-				t.Errorf("replace: %v", err)
-				return
-			}
-		}
-	})
-	reads, seen := 0, [2]int{}
-	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); reads++ {
-		got, found, err := reader.Read(table)
-		switch {
-		case errors.Is(err, ErrUnstable):
-		case err != nil || !found:
-			t.Fatalf("read: found %t, %v", found, err)
-		case first.Equal(got):
-			seen[0]++
-		case second.Equal(got):
-			seen[1]++
-		default:
-			t.Fatalf("a mixture; by the first content:\n%.2000s\nby the second:\n%.2000s",
-				first.Difference(got), second.Difference(got))
-		}
-	}
-	finish()
-	t.Logf("%d reads gave %v", reads, seen)
-	if seen[0] == 0 || seen[1] == 0 {
-		t.Errorf("of %d reads %v succeeded: this shows nothing", reads, seen)
-	}
-}
-
-// manyChains gives a transaction that takes the kernel a while: it adds chains to a table or deletes them.
-func manyChains(table string, add bool) *ruleset.Tx {
-	tx := &ruleset.Tx{}
-	for k := range 3000 {
-		name := fmt.Sprintf("c/%d", k)
-		if add {
-			tx.Add(ruleset.AddChain{Table: table, Chain: &ruleset.Chain{Name: name}})
-		} else {
-			tx.Add(ruleset.DelChain{Table: table, Chain: name})
-		}
-	}
-	return tx
-}
-
 // TestParallelUse uses one connection from several goroutines.
 func TestParallelUse(t *testing.T) {
 	c := newNamespace(t).open(t)
@@ -234,20 +167,22 @@ func TestParallelUse(t *testing.T) {
 // TestGeneration checks that each transaction moves the generation, and nothing else does.
 func TestGeneration(t *testing.T) {
 	c := newNamespace(t).open(t)
-	gen := func() uint32 {
-		g, err := c.Generation()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return g
-	}
-	before := gen()
+	before := generation(t, c)
 	table := mustLoad(t, c, sample())
-	after := gen()
+	after := generation(t, c)
 	mustRead(t, c, table)
-	if after == before || gen() != after {
-		t.Errorf("generations %d, %d, %d", before, after, gen())
+	if after == before || generation(t, c) != after {
+		t.Errorf("generations %d, %d, %d", before, after, generation(t, c))
 	}
+}
+
+func generation(tb testing.TB, c *Conn) uint32 {
+	tb.Helper()
+	g, err := c.Generation()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return g
 }
 
 // TestReadDuringResize reads a set again and again right after it was filled or emptied, while the kernel

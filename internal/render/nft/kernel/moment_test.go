@@ -1,0 +1,133 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
+)
+
+// interrupted is a transport on which something happens before one of the messages.
+type interrupted struct {
+	transport
+	left   int
+	happen func()
+}
+
+func (s *interrupted) send(b []byte) error {
+	if s.left == 0 {
+		s.happen()
+	}
+	s.left--
+	return s.transport.send(b)
+}
+
+// TestCommitDuringRead has another replace the content before each message of a read in turn, some times. The read goes
+// on when the kernel has raised the generation and has the content still to replace, and must give the new one.
+func TestCommitDuringRead(t *testing.T) {
+	ns := newNamespace(t)
+	writer, watcher, reader := ns.open(t), ns.open(t), ns.open(t)
+	content := [2]*ruleset.Ruleset{made(size{chains: 20, rulesPerChain: 4, sets: 10, elems: 200}), sample()}
+	table, other := mustLoad(t, writer, content[0]), mustLoad(t, writer, ruleset.New())
+	direct := reader.sock
+	defer func() { reader.sock = direct }()
+	const times = 10
+	for k := 0; ; k++ {
+		want := content[(k+1)%2]
+		tx := slowReplacement(table, want, other, k)
+		done := make(chan error, 1)
+		happened := false
+		reader.sock = &interrupted{transport: direct, left: k / times, happen: func() {
+			happened = true
+			before := generation(t, watcher)
+			go func() { done <- writer.Commit(tx) }()
+			for end := time.Now().Add(10 * time.Second); generation(t, watcher) == before; {
+				if time.Now().After(end) {
+					t.Fatal("the commit does not begin")
+				}
+			}
+		}}
+		got := mustRead(t, reader, table)
+		if !happened {
+			t.Logf("a read is %d messages", k/times)
+			if k < 10*times {
+				t.Error("this shows nothing")
+			}
+			return
+		}
+		if err := <-done; err != nil {
+			t.Fatalf("replace: %v", err)
+		}
+		if d := want.Difference(got); d != "" {
+			t.Errorf("replaced before message %d:\n%.2000s", k/times, d)
+		}
+	}
+}
+
+// TestReadIsOneMoment reads while transactions replace the content: it must be that before or after one, or the
+// error that says that it could not be read.
+func TestReadIsOneMoment(t *testing.T) {
+	ns := newNamespace(t)
+	writer, reader := ns.open(t), ns.open(t)
+	first, second := made(size{chains: 20, rulesPerChain: 4, sets: 10, elems: 200}), sample()
+	table, other := mustLoad(t, writer, first), mustLoad(t, writer, ruleset.New())
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	finish := sync.OnceFunc(func() { close(stop); wg.Wait() })
+	defer finish()
+	wg.Go(func() {
+		content := [2]*ruleset.Ruleset{first, second}
+		for k := 0; ; k++ {
+			select {
+			case <-stop:
+				return
+			case <-time.After(3 * time.Millisecond):
+			}
+			if err := writer.Commit(slowReplacement(table, content[(k+1)%2], other, k)); err != nil {
+				t.Errorf("replace: %v", err)
+				return
+			}
+		}
+	})
+	reads, seen := 0, [2]int{}
+	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); reads++ {
+		got, found, err := reader.Read(table)
+		switch {
+		case errors.Is(err, ErrUnstable):
+		case err != nil || !found:
+			t.Fatalf("read: found %t, %v", found, err)
+		case first.Equal(got):
+			seen[0]++
+		case second.Equal(got):
+			seen[1]++
+		default:
+			t.Fatalf("a mixture; by the first content:\n%.2000s\nby the second:\n%.2000s",
+				first.Difference(got), second.Difference(got))
+		}
+	}
+	finish()
+	t.Logf("%d reads gave %v", reads, seen)
+	if seen[0] == 0 || seen[1] == 0 {
+		t.Errorf("of %d reads %v succeeded: this shows nothing", reads, seen)
+	}
+}
+
+// slowReplacement gives the k-th transaction that replaces a table. It adds chains to another one first, or deletes
+// them, so that the kernel is busy for a while before it comes to the replacement.
+func slowReplacement(table string, rs *ruleset.Ruleset, other string, k int) *ruleset.Tx {
+	tx := &ruleset.Tx{}
+	for j := range 3000 {
+		name := fmt.Sprintf("c/%d", j)
+		if k%2 == 0 {
+			tx.Add(ruleset.AddChain{Table: other, Chain: &ruleset.Chain{Name: name}})
+		} else {
+			tx.Add(ruleset.DelChain{Table: other, Chain: name})
+		}
+	}
+	tx.Add(ruleset.DelTable{Table: table})
+	tx.Add(load(table, rs).Ops...)
+	return tx
+}
