@@ -3,10 +3,10 @@
 // It decides who is isolated and what each rule means, by the doc comments of k8s.io/api/networking/v1 and
 // the Kubernetes documentation's page on Network Policies; where those are silent docs/semantics.md says
 // what holds here. It knows no clock, log, goroutine, client or kernel: the same objects give the same
-// program, whatever the order of events that brought them. An event recomputes what depends on it alone.
+// program, whatever the order of the events that brought them. An event recomputes only what depends on it.
 //
 // What it cannot understand never widens access, never blocks other policies and never fails: the part
-// matches nothing, the policy still isolates, and a Diagnostic names object and field.
+// matches nothing, the policy still isolates, and a Diagnostic names the object and the field.
 package compiler
 
 import (
@@ -23,7 +23,7 @@ import (
 
 // Options of a Compiler.
 type Options struct {
-	// Node is the name of the node whose pods are judged. With an empty name every pod of the cluster is
+	// Node is the name of the node whose pods are judged. If it is empty, every pod of the cluster is
 	// judged as if it were local.
 	Node string
 }
@@ -34,13 +34,13 @@ type Compiler struct {
 	prog  *program.Program
 	delta *program.Delta
 
-	pods  map[selector.PodKey]*pod
+	pods  map[types.NamespacedName]*pod
 	addrs map[netip.Addr]*address
-	// dirty holds the addresses whose Local must be looked at again before the event is done.
+	// dirty holds the addresses whose Local must be judged again before the event is done.
 	dirty map[netip.Addr]struct{}
 
-	policies map[selector.PodKey]*policy
-	// bySubject finds the policies that select their pods with one query.
+	policies map[types.NamespacedName]*policy
+	// bySubject finds the policies that select their pods by the same query.
 	bySubject map[string]map[*policy]struct{}
 	// subjects finds, for the pods of this node, the policies that select them.
 	subjects *selector.Index
@@ -50,27 +50,30 @@ type Compiler struct {
 	sets map[program.SetID]*set
 	// named holds those of sets that are NamedPorts sets.
 	named map[program.SetID]*set
+	// tiers finds the interned tiers by their fingerprint.
+	tiers map[fingerprint][]*tier
 	// stackRefs counts the addresses that use a stack.
 	stackRefs map[program.StackID]int
 
-	// bridges are those that this node's pods hang on; isolated counts the addresses of its isolated pods.
+	// bridges are those that this node's pods are attached to; isolated counts the addresses of its isolated pods.
 	bridges  []string
 	isolated int
 }
 
-// New gives a compiler that knows no object: nothing is isolated.
+// New returns a compiler that knows no object: nothing is isolated.
 func New(opts Options) *Compiler {
 	c := &Compiler{
 		node:      opts.Node,
 		prog:      program.New(),
 		delta:     program.NewDelta(),
-		pods:      map[selector.PodKey]*pod{},
+		pods:      map[types.NamespacedName]*pod{},
 		addrs:     map[netip.Addr]*address{},
 		dirty:     map[netip.Addr]struct{}{},
-		policies:  map[selector.PodKey]*policy{},
+		policies:  map[types.NamespacedName]*policy{},
 		bySubject: map[string]map[*policy]struct{}{},
 		sets:      map[program.SetID]*set{},
 		named:     map[program.SetID]*set{},
+		tiers:     map[fingerprint][]*tier{},
 		stackRefs: map[program.StackID]int{},
 	}
 	c.subjects = selector.NewIndex(c.subjectChanged)
@@ -78,10 +81,10 @@ func New(opts Options) *Compiler {
 	return c
 }
 
-// Program gives the program of the present state. It changes in place with the next event.
+// Program returns the current program. The compiler changes it in place with the next event.
 func (c *Compiler) Program() *program.Program { return c.prog }
 
-// TakeDelta gives what may have changed in the program since the last call.
+// TakeDelta returns what may have changed in the program since the last call.
 func (c *Compiler) TakeDelta() *program.Delta {
 	d := c.delta
 	c.delta = program.NewDelta()
@@ -102,29 +105,29 @@ func (c *Compiler) DeleteNamespace(name string) {
 
 // SetPod adds or changes a pod.
 func (c *Compiler) SetPod(p *corev1.Pod) {
-	c.replacePod(selector.PodKey{Namespace: p.Namespace, Name: p.Name}, readPod(p, c.node))
+	c.replacePod(types.NamespacedName{Namespace: p.Namespace, Name: p.Name}, readPod(p, c.node))
 	c.settle()
 }
 
 // DeletePod forgets a pod.
 func (c *Compiler) DeletePod(name types.NamespacedName) {
-	c.replacePod(selector.PodKey(name), podFacts{})
+	c.replacePod(name, podFacts{})
 	c.settle()
 }
 
 // SetPolicy adds or changes a policy.
 func (c *Compiler) SetPolicy(np *networkingv1.NetworkPolicy) {
-	c.replacePolicy(selector.PodKey{Namespace: np.Namespace, Name: np.Name}, parsePolicy(np))
+	c.replacePolicy(types.NamespacedName{Namespace: np.Namespace, Name: np.Name}, parsePolicy(np))
 	c.settle()
 }
 
 // DeletePolicy forgets a policy.
 func (c *Compiler) DeletePolicy(name types.NamespacedName) {
-	c.replacePolicy(selector.PodKey(name), nil)
+	c.replacePolicy(name, nil)
 	c.settle()
 }
 
-// SetNodeAddrs says which addresses this node has. It matters to the evaluator alone: the kernel knows them.
+// SetNodeAddrs sets the addresses of this node. Only the evaluator needs them: the kernel knows its own.
 func (c *Compiler) SetNodeAddrs(addrs []netip.Addr) {
 	clear(c.prog.NodeAddrs)
 	for _, a := range addrs {
@@ -132,7 +135,7 @@ func (c *Compiler) SetNodeAddrs(addrs []netip.Addr) {
 	}
 }
 
-// SetBridges says on which bridges this node's pods hang.
+// SetBridges sets the bridges that this node's pods are attached to.
 func (c *Compiler) SetBridges(names []string) {
 	c.bridges = slices.Compact(slices.Sorted(slices.Values(names)))
 	c.settleBridges()

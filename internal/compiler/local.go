@@ -3,7 +3,6 @@ package compiler
 import (
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 )
@@ -29,14 +28,20 @@ func (c *Compiler) settleBridges() {
 }
 
 func (c *Compiler) settleLocal(a netip.Addr) {
-	next := c.judge(a)
+	next, tiers := c.judge(a)
 	prev := c.prog.Locals[a]
 	if equalLocal(prev, next) {
 		return
 	}
 	// The next stacks are counted before the previous ones go, so that those in both stay.
-	c.countStacks(next, 1)
-	c.countStacks(prev, -1)
+	for _, t := range tiers {
+		c.useTier(t)
+	}
+	if prev != nil {
+		for _, id := range slices.Concat(prev.Ingress, prev.Egress) {
+			c.releaseStack(id)
+		}
+	}
 	c.isolated += isolated(next) - isolated(prev)
 	if next == nil {
 		delete(c.prog.Locals, a)
@@ -46,36 +51,46 @@ func (c *Compiler) settleLocal(a netip.Addr) {
 	c.delta.Locals[a] = struct{}{}
 }
 
-// judge says how an address is judged; nil if no pod of this node reports it.
-func (c *Compiler) judge(a netip.Addr) *program.Local {
+// judge returns how an address is judged, with the tiers that do so; nil if no pod of this node reports it.
+func (c *Compiler) judge(a netip.Addr) (*program.Local, []*tier) {
 	at := c.addrs[a]
 	if at == nil {
-		return nil
+		return nil, nil
 	}
 	l := &program.Local{}
+	var tiers [2][]*tier
 	for _, p := range at.pods {
 		if !p.local {
 			continue
 		}
 		l.Pods = append(l.Pods, p.key.String())
-		if id := stackID(p, program.Ingress); id != "" {
-			l.Ingress = append(l.Ingress, id)
-		}
-		if id := stackID(p, program.Egress); id != "" {
-			l.Egress = append(l.Egress, id)
+		for d, t := range p.tiers {
+			if t != nil {
+				tiers[d] = append(tiers[d], t)
+			}
 		}
 	}
 	if len(l.Pods) == 0 {
-		return nil
+		return nil, nil
 	}
 	slices.Sort(l.Pods)
-	slices.Sort(l.Ingress)
-	slices.Sort(l.Egress)
-	l.Ingress, l.Egress = slices.Compact(l.Ingress), slices.Compact(l.Egress)
-	return l
+	l.Ingress, tiers[program.Ingress] = stacks(tiers[program.Ingress])
+	l.Egress, tiers[program.Egress] = stacks(tiers[program.Egress])
+	return l, slices.Concat(tiers[program.Ingress], tiers[program.Egress])
 }
 
-// isolated gives 1 for the address of an isolated pod and 0 for others, for counting.
+// stacks returns the stacks of the tiers, and the tiers, each once and in the order of their policies.
+func stacks(tiers []*tier) ([]program.StackID, []*tier) {
+	slices.SortFunc(tiers, func(a, b *tier) int { return slices.CompareFunc(a.policies, b.policies, (*policy).compare) })
+	tiers = slices.Compact(tiers)
+	var ids []program.StackID
+	for _, t := range tiers {
+		ids = append(ids, program.StackID(t.id))
+	}
+	return ids, tiers
+}
+
+// isolated returns 1 for the address of an isolated pod and 0 for others, for counting.
 func isolated(l *program.Local) int {
 	if l != nil && l.Isolated() {
 		return 1
@@ -88,58 +103,4 @@ func equalLocal(a, b *program.Local) bool {
 		return a == b
 	}
 	return slices.Equal(a.Pods, b.Pods) && slices.Equal(a.Ingress, b.Ingress) && slices.Equal(a.Egress, b.Egress)
-}
-
-// stackID names how a pod is judged in one direction: by the union of the policies that isolate it there. It
-// is empty for a pod that none isolates. Names of namespaces and policies hold neither colon nor comma.
-func stackID(p *pod, d program.Direction) program.StackID {
-	var id strings.Builder
-	for _, pol := range p.policies {
-		if !pol.isolates[d] {
-			continue
-		}
-		if id.Len() == 0 {
-			id.WriteString(d.String() + ":")
-		} else {
-			id.WriteByte(',')
-		}
-		id.WriteString(string(pol.id))
-	}
-	return program.StackID(id.String())
-}
-
-func newStack(id program.StackID) *program.Stack {
-	dir, list, _ := strings.Cut(string(id), ":")
-	s := &program.Stack{ID: id, Direction: program.Ingress}
-	if dir == program.Egress.String() {
-		s.Direction = program.Egress
-	}
-	tier := program.Tier{Default: program.Deny}
-	for _, p := range strings.Split(list, ",") {
-		tier.Policies = append(tier.Policies, program.PolicyID(p))
-	}
-	s.Tiers = []program.Tier{tier}
-	return s
-}
-
-// countStacks adds n uses to each stack of l and makes or drops stacks accordingly.
-func (c *Compiler) countStacks(l *program.Local, n int) {
-	if l == nil {
-		return
-	}
-	for _, d := range program.Directions() {
-		for _, id := range l.Stacks(d) {
-			was := c.stackRefs[id]
-			c.stackRefs[id] = was + n
-			switch {
-			case was == 0:
-				c.prog.Stacks[id] = newStack(id)
-				c.delta.Stacks[id] = struct{}{}
-			case was+n == 0:
-				delete(c.stackRefs, id)
-				delete(c.prog.Stacks, id)
-				c.delta.Stacks[id] = struct{}{}
-			}
-		}
-	}
 }

@@ -7,9 +7,9 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
-	"github.com/netpol-agent/netpol-agent/internal/selector"
 )
 
 // podFacts is what matters of a pod. The zero value is a pod that takes no part: none at all, one with
@@ -113,24 +113,19 @@ func protocolNumber(p corev1.Protocol) (uint8, bool) {
 
 // pod is a pod that takes part.
 type pod struct {
-	key selector.PodKey
+	key types.NamespacedName
 	podFacts
-	// policies are those that select the pod, if it is local, sorted by name: all are of its namespace.
-	policies []*policy
+	// tiers are the policies that isolate the pod, if it is local, by direction; nil for none.
+	tiers [2]*tier
 	// sets are the pod sets whose query the pod matches.
 	sets map[*set]struct{}
-}
-
-// find gives the place of a policy among those that select the pod.
-func (p *pod) find(pol *policy) (i int, selects bool) {
-	return slices.BinarySearchFunc(p.policies, pol, func(a, b *policy) int { return cmp.Compare(a.key.Name, b.key.Name) })
 }
 
 // address is an address that pods report: one pod, unless the cluster's state is stale.
 type address struct{ pods []*pod }
 
 // replacePod goes from what is known of a pod to the given facts.
-func (c *Compiler) replacePod(key selector.PodKey, next podFacts) {
+func (c *Compiler) replacePod(key types.NamespacedName, next podFacts) {
 	p := c.pods[key]
 	if p == nil {
 		if !next.takesPart {

@@ -1,16 +1,16 @@
 package compiler
 
 import (
-	"slices"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
-	"github.com/netpol-agent/netpol-agent/internal/selector"
 )
 
 // policy is a policy object that exists.
 type policy struct {
-	key selector.PodKey
-	id  program.PolicyID
+	ref program.PolicyRef
+	// prints are the policy's share in the fingerprints of tiers, by direction.
+	prints [2]fingerprint
 	*parsed
 	// subjectID is the active query of the policy's podSelector.
 	subjectID string
@@ -19,15 +19,26 @@ type policy struct {
 	pods map[*pod]struct{}
 }
 
+func (p *policy) compare(o *policy) int { return p.ref.Compare(o.ref) }
+
+func newPolicy(key types.NamespacedName, reading *parsed) *policy {
+	pol := &policy{ref: program.PolicyRef{Namespace: key.Namespace, Name: key.Name}, parsed: reading, pods: map[*pod]struct{}{}}
+	for _, d := range program.Directions() {
+		pol.prints[d] = policyPrint(pol.ref, d)
+	}
+	return pol
+}
+
 // replacePolicy goes from what is known of a policy to the given reading of it; nil means it is gone.
-func (c *Compiler) replacePolicy(key selector.PodKey, next *parsed) {
+func (c *Compiler) replacePolicy(key types.NamespacedName, next *parsed) {
 	pol := c.policies[key]
 	switch {
 	case next == nil && pol == nil:
 	case next == nil:
 		c.dropPolicy(pol)
+		delete(c.policies, key)
 	case pol == nil:
-		pol = &policy{key: key, id: program.PolicyID(key.String()), parsed: next, pods: map[*pod]struct{}{}}
+		pol = newPolicy(key, next)
 		c.policies[key] = pol
 		c.subscribe(pol)
 	case !pol.equal(next):
@@ -42,6 +53,13 @@ func (c *Compiler) changePolicy(pol *policy, next *parsed) {
 		c.swapSets(prev, next)
 		c.publish(pol)
 	}
+	for _, d := range program.Directions() {
+		if prev.isolates[d] != next.isolates[d] {
+			for p := range pol.pods {
+				c.isolate(p, pol, d, next.isolates[d])
+			}
+		}
+	}
 	if pol.subjectID != next.subject.ID() {
 		old := pol.subjectID
 		c.subscribe(pol)
@@ -52,11 +70,6 @@ func (c *Compiler) changePolicy(pol *policy, next *parsed) {
 			}
 		}
 	}
-	if prev.isolates != next.isolates {
-		for p := range pol.pods {
-			c.touch(p.addrs...)
-		}
-	}
 }
 
 func (c *Compiler) dropPolicy(pol *policy) {
@@ -64,7 +77,6 @@ func (c *Compiler) dropPolicy(pol *policy) {
 		c.unselect(pol, p)
 	}
 	c.leaveSubject(pol, pol.subjectID)
-	delete(c.policies, pol.key)
 }
 
 // subscribe makes the policy's podSelector active; the pods that match are selected before it returns.
@@ -96,7 +108,7 @@ func (c *Compiler) leaveSubject(pol *policy, id string) {
 }
 
 // subjectChanged hears from the index that a pod of this node began or ceased to match a podSelector.
-func (c *Compiler) subjectChanged(id string, key selector.PodKey, matches bool) {
+func (c *Compiler) subjectChanged(id string, key types.NamespacedName, matches bool) {
 	p := c.pods[key]
 	for pol := range c.bySubject[id] {
 		if matches {
@@ -108,13 +120,11 @@ func (c *Compiler) subjectChanged(id string, key selector.PodKey, matches bool) 
 }
 
 func (c *Compiler) selectPod(pol *policy, p *pod) {
-	i, had := p.find(pol)
-	if had {
+	if _, had := pol.pods[p]; had {
 		return
 	}
-	p.policies = slices.Insert(p.policies, i, pol)
 	pol.pods[p] = struct{}{}
-	c.touch(p.addrs...)
+	c.isolateAll(p, pol, true)
 	if len(pol.pods) == 1 {
 		c.swapSets(nil, pol.parsed)
 		c.publish(pol)
@@ -122,26 +132,33 @@ func (c *Compiler) selectPod(pol *policy, p *pod) {
 }
 
 func (c *Compiler) unselect(pol *policy, p *pod) {
-	i, had := p.find(pol)
-	if !had {
+	if _, had := pol.pods[p]; !had {
 		return
 	}
-	p.policies = slices.Delete(p.policies, i, i+1)
 	delete(pol.pods, p)
-	c.touch(p.addrs...)
+	c.isolateAll(p, pol, false)
 	if len(pol.pods) == 0 {
 		c.swapSets(pol.parsed, nil)
-		delete(c.prog.Policies, pol.id)
-		c.delta.Policies[pol.id] = struct{}{}
+		delete(c.prog.Policies, pol.ref)
+		c.delta.Policies[pol.ref] = struct{}{}
 	}
 }
 
-// publish puts the policy's present rules into the program.
+// isolateAll adds the policy to those that isolate the pod in each direction that it isolates, or removes it.
+func (c *Compiler) isolateAll(p *pod, pol *policy, add bool) {
+	for _, d := range program.Directions() {
+		if pol.isolates[d] {
+			c.isolate(p, pol, d, add)
+		}
+	}
+}
+
+// publish puts the policy's current rules into the program.
 func (c *Compiler) publish(pol *policy) {
 	rules := pol.rules
-	rules.ID, rules.Namespace, rules.Name = pol.id, pol.key.Namespace, pol.key.Name
-	c.prog.Policies[rules.ID] = &rules
-	c.delta.Policies[rules.ID] = struct{}{}
+	rules.Ref = pol.ref
+	c.prog.Policies[pol.ref] = &rules
+	c.delta.Policies[pol.ref] = struct{}{}
 }
 
 // swapSets acquires what the next reading needs before it releases what the previous one needed, so that

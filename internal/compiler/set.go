@@ -3,6 +3,8 @@ package compiler
 import (
 	"net/netip"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/selector"
 )
@@ -103,7 +105,7 @@ func (c *Compiler) releaseSet(ref setRef) {
 }
 
 // peerChanged hears from the index that a pod began or ceased to match a set's query.
-func (c *Compiler) peerChanged(id string, key selector.PodKey, matches bool) {
+func (c *Compiler) peerChanged(id string, key types.NamespacedName, matches bool) {
 	s, p := c.sets[program.SetID(id)], c.pods[key]
 	if matches {
 		p.sets[s] = struct{}{}

@@ -4,16 +4,12 @@ import (
 	"iter"
 	"maps"
 	"slices"
+
+	"k8s.io/apimachinery/pkg/types"
 )
 
-// PodKey names a pod.
-type PodKey struct{ Namespace, Name string }
-
-// String gives "namespace/name".
-func (k PodKey) String() string { return k.Namespace + "/" + k.Name }
-
 // OnChange is told that a pod began or ceased to match a query. It must not call the index back.
-type OnChange func(queryID string, pod PodKey, matches bool)
+type OnChange func(queryID string, pod types.NamespacedName, matches bool)
 
 // Index knows pods, namespaces and queries, and tells each change of "this pod matches that query" once. An
 // event costs what it changes: a pod event tries only queries that its namespace and labels can reach, a
@@ -31,7 +27,7 @@ type Index struct {
 type namespace struct {
 	known  bool
 	labels map[string]string
-	pods   map[PodKey]*indexedPod
+	pods   map[types.NamespacedName]*indexedPod
 	// byLabel finds the pods that carry a label, so that a query that asks for one need not try all.
 	byLabel map[label][]*indexedPod
 	// queries holds every query that reaches this namespace.
@@ -41,7 +37,7 @@ type namespace struct {
 }
 
 type indexedPod struct {
-	key     PodKey
+	key     types.NamespacedName
 	labels  map[string]string
 	matches map[*query]struct{}
 }
@@ -144,7 +140,7 @@ func (ix *Index) DeleteNamespace(name string) {
 }
 
 // SetPod adds a pod or changes its labels.
-func (ix *Index) SetPod(key PodKey, labels map[string]string) {
+func (ix *Index) SetPod(key types.NamespacedName, labels map[string]string) {
 	ns := ix.namespace(key.Namespace)
 	p := ns.pods[key]
 	if p == nil {
@@ -161,7 +157,7 @@ func (ix *Index) SetPod(key PodKey, labels map[string]string) {
 }
 
 // DeletePod forgets a pod; the matches it had are reported as ended.
-func (ix *Index) DeletePod(key PodKey) {
+func (ix *Index) DeletePod(key types.NamespacedName) {
 	ns := ix.namespaces[key.Namespace]
 	if ns == nil || ns.pods[key] == nil {
 		return
@@ -234,7 +230,7 @@ func (ns *namespace) relabel(p *indexedPod, labels map[string]string) {
 func (ix *Index) namespace(name string) *namespace {
 	ns := ix.namespaces[name]
 	if ns == nil {
-		ns = &namespace{pods: map[PodKey]*indexedPod{}, byLabel: map[label][]*indexedPod{}}
+		ns = &namespace{pods: map[types.NamespacedName]*indexedPod{}, byLabel: map[label][]*indexedPod{}}
 		ix.namespaces[name] = ns
 	}
 	return ns

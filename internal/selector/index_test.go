@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"pgregory.net/rapid"
 )
 
@@ -15,10 +16,10 @@ func TestIndexEqualsTryingAll(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		type match struct {
 			query string
-			pod   PodKey
+			pod   types.NamespacedName
 		}
 		reported := map[match]bool{}
-		ix := NewIndex(func(id string, pod PodKey, matches bool) {
+		ix := NewIndex(func(id string, pod types.NamespacedName, matches bool) {
 			m := match{id, pod}
 			if reported[m] == matches {
 				t.Fatalf("%v: reported %t twice", m, matches)
@@ -27,10 +28,10 @@ func TestIndexEqualsTryingAll(t *testing.T) {
 				delete(reported, m)
 			}
 		})
-		pods, namespaces, queries := map[PodKey]map[string]string{}, map[string]map[string]string{}, map[string]Query{}
+		pods, namespaces, queries := map[types.NamespacedName]map[string]string{}, map[string]map[string]string{}, map[string]Query{}
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
 			ns := rapid.SampledFrom([]string{"n1", "n2"}).Draw(t, "namespace")
-			key := PodKey{ns, rapid.SampledFrom([]string{"p1", "p2", "p3"}).Draw(t, "pod")}
+			key := types.NamespacedName{Namespace: ns, Name: rapid.SampledFrom([]string{"p1", "p2", "p3"}).Draw(t, "pod")}
 			switch rapid.IntRange(0, 6).Draw(t, "step") {
 			case 0, 1, 2:
 				pods[key] = drawLabels(t)
@@ -106,7 +107,7 @@ func drawQuery(t *rapid.T, ns string) Query {
 // expects an index that has grown by nothing, in a namespace that stays too.
 func TestNothingIsLeft(t *testing.T) {
 	matches := 0
-	ix := NewIndex(func(_ string, _ PodKey, matched bool) {
+	ix := NewIndex(func(_ string, _ types.NamespacedName, matched bool) {
 		if matched {
 			matches++
 		} else {
@@ -133,7 +134,7 @@ func TestNothingIsLeft(t *testing.T) {
 		} {
 			ids = append(ids, ix.Acquire(q))
 		}
-		keys := []PodKey{{"stays", own}, {own, own}, {"unknown-" + own, own}}
+		keys := []types.NamespacedName{{Namespace: "stays", Name: own}, {Namespace: own, Name: own}, {Namespace: "unknown-" + own, Name: own}}
 		for _, key := range keys {
 			ix.SetPod(key, labels)
 		}

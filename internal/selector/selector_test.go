@@ -9,6 +9,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // TestSameMeaningSameText expects one text for selectors that mean the same.
@@ -113,16 +114,16 @@ func FuzzSelector(f *testing.F) {
 
 func indexFinds(s Selector, l map[string]string) bool {
 	found := false
-	ix := NewIndex(func(_ string, _ PodKey, matches bool) { found = matches })
+	ix := NewIndex(func(_ string, _ types.NamespacedName, matches bool) { found = matches })
 	ix.Acquire(Query{Namespace: "ns", Pods: s})
-	ix.SetPod(PodKey{"ns", "pod"}, maps.Clone(l))
+	ix.SetPod(types.NamespacedName{Namespace: "ns", Name: "pod"}, maps.Clone(l))
 	return found
 }
 
 // TestIndexReportsEachChangeOnce follows one pod through events of pod, namespace and query.
 func TestIndexReportsEachChangeOnce(t *testing.T) {
 	var log []string
-	ix := NewIndex(func(q string, p PodKey, matches bool) {
+	ix := NewIndex(func(q string, p types.NamespacedName, matches bool) {
 		word := "-"
 		if matches {
 			word = "+"
@@ -139,7 +140,7 @@ func TestIndexReportsEachChangeOnce(t *testing.T) {
 	env, _ := Parse(&metav1.LabelSelector{MatchLabels: map[string]string{"env": "prod"}})
 	all := Query{Namespaces: Everything(), Pods: Everything()}
 	prod := Query{Namespaces: env, Pods: Everything()}
-	key := PodKey{"ns", "p"}
+	key := types.NamespacedName{Namespace: "ns", Name: "p"}
 	ix.Acquire(all)
 	ix.SetPod(key, nil)
 	expect("namespace not known yet")

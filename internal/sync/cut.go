@@ -46,7 +46,7 @@ func touches(p *program.Program, d *program.Delta, addr netip.Addr, local *progr
 	}
 	for _, direction := range program.Directions() {
 		for _, id := range local.Stacks(direction) {
-			if _, ok := d.Stacks[id]; ok || stackTouched(d, p.Stacks[id]) {
+			if _, ok := d.Stacks[id]; ok || stackTouched(p, d, id) {
 				return true
 			}
 		}
@@ -54,13 +54,16 @@ func touches(p *program.Program, d *program.Delta, addr netip.Addr, local *progr
 	return false
 }
 
-func stackTouched(d *program.Delta, s *program.Stack) bool {
-	if s == nil || len(d.Policies) == 0 {
+func stackTouched(p *program.Program, d *program.Delta, id program.StackID) bool {
+	if len(d.Policies)+len(d.Tiers) == 0 {
 		return false
 	}
-	for _, tier := range s.Tiers {
-		for _, id := range tier.Policies {
-			if _, ok := d.Policies[id]; ok {
+	for _, tier := range p.TiersOf(id) {
+		if _, ok := d.Tiers[tier.ID]; ok {
+			return true
+		}
+		for _, policy := range tier.Policies {
+			if _, ok := d.Policies[policy]; ok {
 				return true
 			}
 		}

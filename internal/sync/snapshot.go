@@ -51,7 +51,7 @@ func policyStatuses(known []types.NamespacedName, p *program.Program, diags []co
 		switch {
 		case len(s.Diagnostics) > 0:
 			s.State = statePartly
-		case p.Policies[program.PolicyID(s.Name)] != nil:
+		case p.Policies[program.PolicyRef{Namespace: name.Namespace, Name: name.Name}] != nil:
 			s.State = stateEnforced
 		}
 		out = append(out, s)
@@ -92,11 +92,9 @@ func podStatuses(p *program.Program) []PodStatus {
 func policiesOf(p *program.Program, stacks []program.StackID) []string {
 	var out []string
 	for _, id := range stacks {
-		if stack := p.Stacks[id]; stack != nil {
-			for _, tier := range stack.Tiers {
-				for _, policy := range tier.Policies {
-					out = append(out, string(policy))
-				}
+		for _, tier := range p.TiersOf(id) {
+			for _, policy := range tier.Policies {
+				out = append(out, policy.String())
 			}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/compiler/evaluator"
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/test/kernel/lab"
+	"github.com/netpol-agent/netpol-agent/test/programs"
 )
 
 // tiered is a program in which a pod is judged by two tiers: one of ordered rules with all verdicts, from which what
@@ -17,22 +18,18 @@ func tiered() *program.Program {
 		return program.Peers{Blocks: []program.Block{{CIDR: netip.MustParsePrefix(prefix)}}}
 	}
 	all := program.Ports{Any: true}
-	p.Policies["admin"] = &program.Policy{ID: "admin", Name: "admin", Ingress: []program.Rule{
+	p.Policies[programs.Ref("admin")] = &program.Policy{Ref: programs.Ref("admin"), Ingress: []program.Rule{
 		{Verdict: program.Pass, Index: 0, Peers: from("198.18.0.0/24"), Ports: all},
 		{Verdict: program.Deny, Index: 1, Peers: from("198.18.0.0/16"), Ports: program.Ports{List: []program.Port{{Protocol: program.TCP, First: 80, Last: 89}}}},
 		{Verdict: program.Accept, Index: 2, Peers: from("198.18.0.0/15"), Ports: program.Ports{List: []program.Port{{Protocol: program.TCP, First: 0, Last: 65535}}}},
 	}}
-	p.Policies["shop/web"] = &program.Policy{ID: "shop/web", Namespace: "shop", Name: "web", Ingress: []program.Rule{
+	p.Policies[programs.Ref("shop/web")] = &program.Policy{Ref: programs.Ref("shop/web"), Ingress: []program.Rule{
 		{Verdict: program.Accept, Index: 0, Peers: from("198.18.0.0/25"), Ports: all},
 		{Verdict: program.Accept, Index: 1, Peers: from("203.0.113.0/24"), Ports: all},
 	}}
-	p.Stacks["both"] = &program.Stack{ID: "both", Direction: program.Ingress, Tiers: []program.Tier{
-		{Policies: []program.PolicyID{"admin"}, Default: program.Pass},
-		{Policies: []program.PolicyID{"shop/web"}, Default: program.Deny},
-	}}
-	p.Stacks["admin"] = &program.Stack{ID: "admin", Direction: program.Ingress, Tiers: []program.Tier{
-		{Policies: []program.PolicyID{"admin"}, Default: program.Pass},
-	}}
+	admin := program.Tier{Policies: programs.Refs("admin"), Default: program.Pass}
+	programs.Stack(p, "both", program.Ingress, admin, program.Tier{Policies: programs.Refs("shop/web")})
+	programs.Stack(p, "admin", program.Ingress, admin)
 	p.Locals[netip.MustParseAddr("10.0.0.1")] = &program.Local{Pods: []string{"shop/web"}, Ingress: []program.StackID{"both"}}
 	p.Locals[netip.MustParseAddr("10.0.0.2")] = &program.Local{Pods: []string{"shop/admin"}, Ingress: []program.StackID{"admin"}}
 	p.Locals[netip.MustParseAddr("10.0.0.3")] = &program.Local{Pods: []string{"shop/one", "shop/two"}, Ingress: []program.StackID{"admin", "both"}}

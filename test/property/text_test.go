@@ -18,7 +18,10 @@ func programText(p *program.Program) string {
 	for _, id := range slices.Sorted(maps.Keys(p.Stacks)) {
 		out += fmt.Sprintf("\nstack %s: %+v", id, *p.Stacks[id])
 	}
-	for _, id := range slices.Sorted(maps.Keys(p.Policies)) {
+	for _, id := range slices.Sorted(maps.Keys(p.Tiers)) {
+		out += fmt.Sprintf("\ntier %s: %+v", id, *p.Tiers[id])
+	}
+	for _, id := range slices.SortedFunc(maps.Keys(p.Policies), program.PolicyRef.Compare) {
 		raw, err := json.Marshal(p.Policies[id])
 		out += fmt.Sprintf("\npolicy %s: %s %v", id, raw, err)
 	}

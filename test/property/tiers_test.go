@@ -11,6 +11,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
+	"github.com/netpol-agent/netpol-agent/test/programs"
 )
 
 // TestPropertyTiers holds evaluator and rules against each other for programs that no NetworkPolicy yields
@@ -51,13 +52,9 @@ func tieredProgram(t *rapid.T) *program.Program {
 	p := program.New()
 	p.Sets["peers"] = &program.Set{ID: "peers", Members: map[program.Member]struct{}{{Addr: netip.MustParseAddr("10.0.0.3")}: {}}}
 	for i := range 4 {
-		name := fmt.Sprintf("p%d", i)
-		id := program.PolicyID("ns/" + name)
-		p.Policies[id] = &program.Policy{
-			ID: id, Namespace: "ns", Name: name,
-			Ingress: rapid.SliceOfN(tierRule(), 0, 3).Draw(t, "ingress"),
-			Egress:  rapid.SliceOfN(tierRule(), 0, 3).Draw(t, "egress"),
-		}
+		pol := programs.Policy(p, fmt.Sprintf("ns/p%d", i))
+		pol.Ingress = rapid.SliceOfN(tierRule(), 0, 3).Draw(t, "ingress")
+		pol.Egress = rapid.SliceOfN(tierRule(), 0, 3).Draw(t, "egress")
 	}
 	for i := 1; i <= 2; i++ {
 		l := &program.Local{Pods: []string{fmt.Sprintf("ns/pod%d", i)}}
@@ -71,18 +68,19 @@ func tieredProgram(t *rapid.T) *program.Program {
 func tierStacks(t *rapid.T, p *program.Program, d program.Direction, pod int) []program.StackID {
 	var ids []program.StackID
 	for n := range rapid.IntRange(0, 2).Draw(t, "stacks") {
-		s := &program.Stack{ID: program.StackID(fmt.Sprintf("%s:%d.%d", d, pod, n)), Direction: d}
+		id := program.StackID(fmt.Sprintf("%s:%d.%d", d, pod, n))
+		var tiers []program.Tier
 		for range rapid.IntRange(0, 3).Draw(t, "tiers") {
 			tier := program.Tier{Default: tierVerdict().Draw(t, "default")}
 			for i := range 4 {
 				if rapid.Bool().Draw(t, "has policy") {
-					tier.Policies = append(tier.Policies, program.PolicyID(fmt.Sprintf("ns/p%d", i)))
+					tier.Policies = append(tier.Policies, programs.Ref(fmt.Sprintf("ns/p%d", i)))
 				}
 			}
-			s.Tiers = append(s.Tiers, tier)
+			tiers = append(tiers, tier)
 		}
-		p.Stacks[s.ID] = s
-		ids = append(ids, s.ID)
+		programs.Stack(p, id, d, tiers...)
+		ids = append(ids, id)
 	}
 	return ids
 }

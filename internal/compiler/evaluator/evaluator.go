@@ -1,8 +1,8 @@
 // Package evaluator answers, from a rule program alone, whether a new connection passes and why.
 //
-// It decides nothing that the program does not say, and it knows no kernel: it is one of the readings of a
-// program, beside the renderers, against which they are tested. It judges the first packet of a connection;
-// replies belong to their connection and pass with it.
+// It decides nothing that the program does not say, and it knows no kernel. It is one reading of a program,
+// the renderers' rulesets are others, and tests hold them against each other. It judges the first packet of a
+// connection; replies belong to their connection and pass with it.
 package evaluator
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 )
 
-// Packet is the first packet of a connection with the addresses it has between destination and source NAT:
+// Packet is the first packet of a connection with the addresses that it has between destination and source NAT:
 // a Service's address is already the pod's, and the source is still the client's.
 type Packet struct {
 	Src, Dst netip.Addr
@@ -31,16 +31,16 @@ type Packet struct {
 type Result struct {
 	// Verdict is Accept or Deny.
 	Verdict program.Verdict
-	// Exempt says why nobody judges the packet, and is empty if it is judged.
+	// Exempt is the reason why the packet is not judged, or empty if it is.
 	Exempt string
-	// Nameless says why a packet that names no pod is denied, and is empty for all others.
+	// Nameless is the reason why a packet that names no pod is denied, and empty for all others.
 	Nameless string
-	// Egress and Ingress tell how the source's and the destination's address were judged; nil for an address
-	// that is no pod of this node.
+	// Egress and Ingress are how the source's and the destination's address were judged; nil for an address
+	// that belongs to no pod of this node.
 	Egress, Ingress *Judgement
 }
 
-// Judgement is what one local address says of the packet.
+// Judgement is how one local address judges the packet.
 type Judgement struct {
 	Direction program.Direction
 	// Pods are those of the address, "namespace/name".
@@ -49,29 +49,28 @@ type Judgement struct {
 	Stacks []StackAnswer
 }
 
-// Isolated says whether any policy isolates the address in this direction.
+// Isolated reports whether any policy isolates the address in this direction.
 func (j *Judgement) Isolated() bool { return len(j.Stacks) > 0 }
 
-// Accepts says whether the address lets the packet pass.
+// Accepts reports whether the address lets the packet pass.
 func (j *Judgement) Accepts() bool {
 	return !slices.ContainsFunc(j.Stacks, func(s StackAnswer) bool { return s.Verdict != program.Accept })
 }
 
-// StackAnswer is what one stack says of the packet.
+// StackAnswer is how one stack judges the packet.
 type StackAnswer struct {
-	Stack   program.StackID
 	Verdict program.Verdict
 	// By is the rule that decided; nil if a tier's default did, or if every tier passed.
 	By *RuleRef
 	// Policies are those of the tiers that were asked.
-	Policies []program.PolicyID
-	// Misses says for every rule that did not match why not.
+	Policies []program.PolicyRef
+	// Misses holds every rule that did not match.
 	Misses []Miss
 }
 
 // RuleRef names a rule of a policy object.
 type RuleRef struct {
-	Policy    program.PolicyID
+	Policy    program.PolicyRef
 	Direction program.Direction
 	Index     int
 }
@@ -107,10 +106,8 @@ func Evaluate(p *program.Program, pkt Packet) Result {
 	return r
 }
 
-var linkLocal6 = netip.MustParsePrefix("fe80::/10")
-
-// nameless says why a packet on a bridge of isolated pods cannot be judged, if it cannot: its addresses may be any
-// pod's.
+// nameless returns the reason why a packet on a bridge of isolated pods cannot be judged, or "": its addresses may be
+// any pod's.
 func nameless(p *program.Program, pkt Packet) string {
 	_, fromNode := p.NodeAddrs[pkt.Src]
 	_, toNode := p.NodeAddrs[pkt.Dst]
@@ -121,9 +118,9 @@ func nameless(p *program.Program, pkt Packet) string {
 	switch {
 	case pkt.Dst.IsMulticast():
 		what = "multicast"
-	case pkt.Dst == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+	case pkt.Dst == program.Broadcast4:
 		what = "broadcast"
-	case linkLocal6.Contains(pkt.Src.WithZone("")), linkLocal6.Contains(pkt.Dst.WithZone("")):
+	case program.LinkLocal6.Contains(pkt.Src.WithZone("")), program.LinkLocal6.Contains(pkt.Dst.WithZone("")):
 		what = "link-local"
 	default:
 		return ""
@@ -131,7 +128,7 @@ func nameless(p *program.Program, pkt Packet) string {
 	return fmt.Sprintf("denied: a %s packet on %s names no pod, and a pod there is isolated", what, pkt.Bridge)
 }
 
-// exempt names the reason for which a packet passes whatever the policies say.
+// exempt returns the reason why a packet passes whatever the policies say, or "".
 func exempt(p *program.Program, pkt Packet, src, dst *program.Local) string {
 	_, fromNode := p.NodeAddrs[pkt.Src]
 	_, toNode := p.NodeAddrs[pkt.Dst]
@@ -146,9 +143,10 @@ func exempt(p *program.Program, pkt Packet, src, dst *program.Local) string {
 	return ""
 }
 
-// discovers says whether the packet is one of neighbour discovery (RFC 4861), which every connection needs.
+// discovers reports whether the packet belongs to router or neighbour discovery.
 func discovers(pkt Packet) bool {
-	return pkt.Src.Is6() && pkt.Protocol == program.ICMPv6 && pkt.ICMPv6Type >= 133 && pkt.ICMPv6Type <= 137
+	return pkt.Src.Is6() && pkt.Protocol == program.ICMPv6 &&
+		pkt.ICMPv6Type >= program.FirstDiscovery && pkt.ICMPv6Type <= program.LastDiscovery
 }
 
 func judge(p *program.Program, l *program.Local, d program.Direction, pkt Packet) *Judgement {
@@ -159,15 +157,10 @@ func judge(p *program.Program, l *program.Local, d program.Direction, pkt Packet
 	return j
 }
 
-// ask tries the stack's tiers top down. A stack that the program does not have denies.
+// ask tries the stack's tiers top down.
 func ask(p *program.Program, id program.StackID, d program.Direction, pkt Packet) StackAnswer {
-	ans := StackAnswer{Stack: id, Verdict: program.Deny}
-	st := p.Stacks[id]
-	if st == nil {
-		return ans
-	}
-	for i := range st.Tiers {
-		t := &st.Tiers[i]
+	ans := StackAnswer{Verdict: program.Deny}
+	for _, t := range p.TiersOf(id) {
 		ans.Policies = append(ans.Policies, t.Policies...)
 		v, by := askTier(p, t, d, pkt, &ans)
 		if v != program.Pass {
@@ -180,14 +173,14 @@ func ask(p *program.Program, id program.StackID, d program.Direction, pkt Packet
 }
 
 func askTier(p *program.Program, t *program.Tier, d program.Direction, pkt Packet, ans *StackAnswer) (program.Verdict, *RuleRef) {
-	for _, pid := range t.Policies {
-		pol := p.Policies[pid]
+	for _, of := range t.Policies {
+		pol := p.Policies[of]
 		if pol == nil {
 			continue
 		}
 		rules := pol.Rules(d)
 		for i := range rules {
-			ref := RuleRef{Policy: pid, Direction: d, Index: rules[i].Index}
+			ref := RuleRef{Policy: of, Direction: d, Index: rules[i].Index}
 			peer, port := matchPeers(p, &rules[i].Peers, d, pkt), matchPorts(p, &rules[i].Ports, pkt)
 			if peer && port {
 				return rules[i].Verdict, &ref

@@ -7,11 +7,11 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 )
 
-// String gives the place of the rule as an operator finds it in the object:
+// String returns the place of the rule as an operator finds it in the object:
 // "production/allow-frontend ingress[0]".
 func (r RuleRef) String() string { return fmt.Sprintf("%s %s[%d]", r.Policy, r.Direction, r.Index) }
 
-// String says which part of the rule did not match.
+// String describes which part of the rule did not match.
 func (m Miss) String() string {
 	what := "peer and port do not match"
 	switch {
@@ -23,7 +23,7 @@ func (m Miss) String() string {
 	return m.RuleRef.String() + ": " + what
 }
 
-// Reasons gives the reasons for the verdict, one line each, the source's end first.
+// Reasons returns the reasons for the verdict, one line each, the source's end first.
 func (r Result) Reasons() []string {
 	if r.Exempt != "" {
 		return []string{r.Exempt}
@@ -50,12 +50,13 @@ func (j *Judgement) reasons() []string {
 	}
 	var out []string
 	for _, s := range j.Stacks {
-		out = append(out, s.reasons(fmt.Sprintf("%s of %s: ", j.Direction, who))...)
+		out = append(out, s.reasons(j.Direction, who)...)
 	}
 	return out
 }
 
-func (s *StackAnswer) reasons(prefix string) []string {
+func (s *StackAnswer) reasons(d program.Direction, who string) []string {
+	prefix := fmt.Sprintf("%s of %s: ", d, who)
 	if s.By != nil {
 		return []string{fmt.Sprintf("%s%sed by %s", prefix, verb(s.Verdict), s.By)}
 	}
@@ -64,7 +65,7 @@ func (s *StackAnswer) reasons(prefix string) []string {
 	}
 	names := make([]string, len(s.Policies))
 	for i, p := range s.Policies {
-		names[i] = string(p)
+		names[i] = p.String()
 	}
 	out := []string{fmt.Sprintf("%sdenied: isolated by %s, and no rule allows it", prefix, strings.Join(names, ", "))}
 	for _, m := range s.Misses {
@@ -75,7 +76,7 @@ func (s *StackAnswer) reasons(prefix string) []string {
 		if len(s.Policies) == 1 {
 			they = "it has"
 		}
-		out = append(out, fmt.Sprintf("  %s no %s rule at all", they, directionOf(s.Stack)))
+		out = append(out, fmt.Sprintf("  %s no %s rule at all", they, d))
 	}
 	return out
 }
@@ -85,9 +86,4 @@ func verb(v program.Verdict) string {
 		return "allow"
 	}
 	return "deni"
-}
-
-func directionOf(id program.StackID) string {
-	dir, _, _ := strings.Cut(string(id), ":")
-	return dir
 }

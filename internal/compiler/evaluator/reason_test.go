@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
+	"github.com/netpol-agent/netpol-agent/test/programs"
 )
 
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
@@ -15,14 +16,14 @@ func web() *program.Program {
 	p := program.New()
 	p.NodeAddrs[addr("192.168.0.1")] = struct{}{}
 	p.Sets["clients"] = &program.Set{ID: "clients", Members: map[program.Member]struct{}{{Addr: addr("10.0.0.2")}: {}}}
-	p.Policies["ns/allow"] = &program.Policy{ID: "ns/allow", Ingress: []program.Rule{{
+	p.Policies[programs.Ref("ns/allow")] = &program.Policy{Ref: programs.Ref("ns/allow"), Ingress: []program.Rule{{
 		Verdict: program.Accept, Index: 3,
 		Peers: program.Peers{Sets: []program.SetID{"clients"}},
 		Ports: program.Ports{List: []program.Port{{Protocol: program.TCP, First: 80, Last: 80}}},
 	}}}
-	p.Policies["ns/deny"] = &program.Policy{ID: "ns/deny"}
-	p.Stacks["ingress:both"] = &program.Stack{ID: "ingress:both", Tiers: []program.Tier{{Policies: []program.PolicyID{"ns/allow", "ns/deny"}}}}
-	p.Stacks["ingress:deny"] = &program.Stack{ID: "ingress:deny", Tiers: []program.Tier{{Policies: []program.PolicyID{"ns/deny"}}}}
+	p.Policies[programs.Ref("ns/deny")] = &program.Policy{Ref: programs.Ref("ns/deny")}
+	programs.Denying(p, "ingress:both", program.Ingress, "ns/allow", "ns/deny")
+	programs.Denying(p, "ingress:deny", program.Ingress, "ns/deny")
 	p.Locals[addr("10.0.0.1")] = &program.Local{Pods: []string{"ns/web"}, Ingress: []program.StackID{"ingress:both"}}
 	p.Locals[addr("10.0.0.2")] = &program.Local{Pods: []string{"ns/client"}}
 	p.Locals[addr("10.0.0.3")] = &program.Local{Pods: []string{"ns/dark"}, Ingress: []program.StackID{"ingress:deny"}}

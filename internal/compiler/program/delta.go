@@ -6,29 +6,31 @@ import (
 )
 
 // Delta names what may differ between two states of a Program. It holds keys, never values: the reader
-// looks the present value up in the Program, so deltas add up by union and a lost or doubled event cannot
+// looks up the current value in the Program, so deltas add up by union, and a lost or doubled event cannot
 // leave a wrong value behind. A key that the Program no longer has was removed.
 type Delta struct {
 	Locals   map[netip.Addr]struct{}
 	Stacks   map[StackID]struct{}
-	Policies map[PolicyID]struct{}
-	// Sets holds, for each set that appeared, vanished or changed, the members to look at again.
+	Tiers    map[TierID]struct{}
+	Policies map[PolicyRef]struct{}
+	// Sets holds, for each set that appeared, vanished or changed, the members that may have changed.
 	Sets map[SetID]map[Member]struct{}
-	// Bridges says to look at the program's Bridges again.
+	// Bridges reports that the program's Bridges may have changed.
 	Bridges bool
 }
 
-// NewDelta gives an empty Delta.
+// NewDelta returns an empty Delta.
 func NewDelta() *Delta {
 	return &Delta{
 		Locals:   map[netip.Addr]struct{}{},
 		Stacks:   map[StackID]struct{}{},
-		Policies: map[PolicyID]struct{}{},
+		Tiers:    map[TierID]struct{}{},
+		Policies: map[PolicyRef]struct{}{},
 		Sets:     map[SetID]map[Member]struct{}{},
 	}
 }
 
-// Everything gives a Delta that names all there is in p.
+// Everything returns a Delta that names all of p.
 func (p *Program) Everything() *Delta {
 	d := NewDelta()
 	d.Bridges = true
@@ -37,6 +39,9 @@ func (p *Program) Everything() *Delta {
 	}
 	for id := range p.Stacks {
 		d.Stacks[id] = struct{}{}
+	}
+	for id := range p.Tiers {
+		d.Tiers[id] = struct{}{}
 	}
 	for id := range p.Policies {
 		d.Policies[id] = struct{}{}
@@ -50,12 +55,12 @@ func (p *Program) Everything() *Delta {
 	return d
 }
 
-// Empty says whether nothing changed.
+// Empty reports whether nothing changed.
 func (d *Delta) Empty() bool {
-	return !d.Bridges && len(d.Locals)+len(d.Stacks)+len(d.Policies)+len(d.Sets) == 0
+	return !d.Bridges && len(d.Locals)+len(d.Stacks)+len(d.Tiers)+len(d.Policies)+len(d.Sets) == 0
 }
 
-// Set notes that the set appeared, vanished or changed, and gives its member keys to add to.
+// Set notes that the set appeared, vanished or changed, and returns its member keys, to be added to.
 func (d *Delta) Set(id SetID) map[Member]struct{} {
 	m := d.Sets[id]
 	if m == nil {
@@ -70,6 +75,7 @@ func (d *Delta) Merge(o *Delta) {
 	d.Bridges = d.Bridges || o.Bridges
 	maps.Copy(d.Locals, o.Locals)
 	maps.Copy(d.Stacks, o.Stacks)
+	maps.Copy(d.Tiers, o.Tiers)
 	maps.Copy(d.Policies, o.Policies)
 	for id, members := range o.Sets {
 		maps.Copy(d.Set(id), members)

@@ -10,7 +10,10 @@
 // Zero values are closed: a rule with zero Peers or zero Ports matches nothing.
 package program
 
-import "net/netip"
+import (
+	"cmp"
+	"net/netip"
+)
 
 // Direction of a connection as its local pod sees it.
 type Direction uint8
@@ -22,7 +25,7 @@ const (
 	Egress
 )
 
-// String gives the word that the API uses for policyTypes, in lower case.
+// String returns the word that the API uses for policyTypes, in lower case.
 func (d Direction) String() string {
 	if d == Egress {
 		return "egress"
@@ -30,7 +33,7 @@ func (d Direction) String() string {
 	return "ingress"
 }
 
-// Directions lists both directions in the order in which tables and texts show them.
+// Directions returns both directions in the order in which tables and texts show them.
 func Directions() [2]Direction { return [2]Direction{Ingress, Egress} }
 
 // Verdict of a rule or of a tier's default.
@@ -45,7 +48,7 @@ const (
 	Pass
 )
 
-// String gives the verdict in lower case.
+// String returns the verdict in lower case.
 func (v Verdict) String() string {
 	switch v {
 	case Accept:
@@ -57,23 +60,43 @@ func (v Verdict) String() string {
 	}
 }
 
-// IP protocol numbers that carry ports in a NetworkPolicy, and those that need a rule of their own.
-const (
-	ICMP   uint8 = 1
-	TCP    uint8 = 6
-	UDP    uint8 = 17
-	ICMPv6 uint8 = 58
-	SCTP   uint8 = 132
-)
+// PolicyKind is the kind of a policy object.
+type PolicyKind uint8
 
-// PolicyID names a policy object: "namespace/name" for a NetworkPolicy.
-type PolicyID string
+// NetworkPolicy is a networking.k8s.io/v1 NetworkPolicy.
+const NetworkPolicy PolicyKind = iota
 
-// SetID names an address set by its meaning: two sets with one ID have the same members.
+// String returns the kind as the API spells it.
+func (k PolicyKind) String() string { return "NetworkPolicy" }
+
+// PolicyRef identifies a policy object. Namespace is empty for a cluster-scoped kind.
+type PolicyRef struct {
+	Kind            PolicyKind
+	Namespace, Name string
+}
+
+// String returns "namespace/name", or the name alone for a cluster-scoped policy.
+func (r PolicyRef) String() string {
+	if r.Namespace == "" {
+		return r.Name
+	}
+	return r.Namespace + "/" + r.Name
+}
+
+// Compare orders references by kind, namespace and name.
+func (r PolicyRef) Compare(o PolicyRef) int {
+	return cmp.Or(cmp.Compare(r.Kind, o.Kind), cmp.Compare(r.Namespace, o.Namespace), cmp.Compare(r.Name, o.Name))
+}
+
+// SetID identifies an address set by its meaning: two sets with one ID have the same members.
 // It is a canonical text, not a kernel name.
 type SetID string
 
-// StackID names a Stack by its content: two addresses with one StackID are judged alike.
+// TierID identifies a Tier by its content. It is opaque: only equality matters.
+type TierID string
+
+// StackID identifies a Stack by its content, so two addresses with the same StackIDs are judged alike. It is
+// opaque: only equality matters.
 type StackID string
 
 // Program is everything that one node enforces. Maps are never nil.
@@ -82,26 +105,29 @@ type StackID string
 type Program struct {
 	// Locals holds every address of every pod of this node that policies can judge, isolated or not.
 	Locals map[netip.Addr]*Local
-	// Stacks holds the stacks that Locals name.
+	// Stacks holds the stacks that Locals refer to.
 	Stacks map[StackID]*Stack
-	// Policies holds the policies that Stacks name.
-	Policies map[PolicyID]*Policy
-	// Sets holds the sets that the rules of Policies name.
+	// Tiers holds the tiers that Stacks refer to.
+	Tiers map[TierID]*Tier
+	// Policies holds the policies that Tiers refer to.
+	Policies map[PolicyRef]*Policy
+	// Sets holds the sets that the rules of Policies refer to.
 	Sets map[SetID]*Set
 	// NodeAddrs are the addresses of this node. Traffic between them and this node's pods always passes.
 	NodeAddrs map[netip.Addr]struct{}
 	// Bridges are the interfaces, sorted, between whose ports no packet may pass that names no pod: link-local,
-	// multicast and broadcast ones could be for an isolated pod or come from one, and no address says so. Empty
+	// multicast and broadcast packets could be for an isolated pod or come from one, and no address says so. Empty
 	// unless a pod of this node is isolated.
 	Bridges []string
 }
 
-// New gives an empty Program: nothing is isolated.
+// New returns an empty Program: nothing is isolated.
 func New() *Program {
 	return &Program{
 		Locals:    map[netip.Addr]*Local{},
 		Stacks:    map[StackID]*Stack{},
-		Policies:  map[PolicyID]*Policy{},
+		Tiers:     map[TierID]*Tier{},
+		Policies:  map[PolicyRef]*Policy{},
 		Sets:      map[SetID]*Set{},
 		NodeAddrs: map[netip.Addr]struct{}{},
 	}
@@ -112,12 +138,12 @@ type Local struct {
 	// Pods are the pods ("namespace/name", sorted) that report the address: one, unless a cluster's
 	// state is stale or a pod lies about its address.
 	Pods []string
-	// Ingress and Egress name one stack for each differently isolated pod of the address, sorted. All of
-	// them must accept. An empty list means: not isolated in that direction.
+	// Ingress and Egress hold one stack for each differently isolated pod of the address, in a fixed order. All of
+	// them must accept. An empty list means that the address is not isolated in that direction.
 	Ingress, Egress []StackID
 }
 
-// Stacks gives the stacks of one direction.
+// Stacks returns the stacks of one direction.
 func (l *Local) Stacks(d Direction) []StackID {
 	if d == Egress {
 		return l.Egress
@@ -125,7 +151,7 @@ func (l *Local) Stacks(d Direction) []StackID {
 	return l.Ingress
 }
 
-// Isolated says whether any direction is isolated.
+// Isolated reports whether the address is isolated in either direction.
 func (l *Local) Isolated() bool { return len(l.Ingress)+len(l.Egress) > 0 }
 
 // Stack is how one pod is judged in one direction: tier after tier, top down. A connection that every
@@ -133,25 +159,41 @@ func (l *Local) Isolated() bool { return len(l.Ingress)+len(l.Egress) > 0 }
 type Stack struct {
 	ID        StackID
 	Direction Direction
-	Tiers     []Tier
+	Tiers     []TierID
 }
 
 // Tier is an ordered list of policies. Their rules are tried in order, the first that matches decides; if
 // none does, Default decides. The NetworkPolicy tier has only Accept rules and the default Deny, which
-// makes order irrelevant and yields the union of its rules.
+// makes order irrelevant and yields the union of its rules. A tier never changes; other content has another ID.
 type Tier struct {
-	Policies []PolicyID
+	ID       TierID
+	Policies []PolicyRef
 	Default  Verdict
+}
+
+// TiersOf returns the tiers of a stack, top down. What the program does not have stays closed: an unknown stack is
+// one tier that denies everything, and so is an unknown tier.
+func (p *Program) TiersOf(id StackID) []*Tier {
+	s := p.Stacks[id]
+	if s == nil {
+		return []*Tier{{}}
+	}
+	out := make([]*Tier, len(s.Tiers))
+	for i, t := range s.Tiers {
+		if out[i] = p.Tiers[t]; out[i] == nil {
+			out[i] = &Tier{ID: t}
+		}
+	}
+	return out
 }
 
 // Policy is one policy object's rules that are understood. What was not understood is absent.
 type Policy struct {
-	ID              PolicyID
-	Namespace, Name string
+	Ref             PolicyRef
 	Ingress, Egress []Rule
 }
 
-// Rules gives the rules of one direction.
+// Rules returns the rules of one direction.
 func (p *Policy) Rules(d Direction) []Rule {
 	if d == Egress {
 		return p.Egress
@@ -159,8 +201,8 @@ func (p *Policy) Rules(d Direction) []Rule {
 	return p.Ingress
 }
 
-// Rule matches a connection whose remote end is one of Peers and whose protocol and destination port is
-// one of Ports.
+// Rule matches a connection whose remote end is one of Peers and whose protocol and destination port are
+// among Ports.
 type Rule struct {
 	Verdict Verdict
 	// Index is the rule's place in its object's ingress or egress list, from 0.
@@ -183,7 +225,7 @@ type Block struct {
 	Except []netip.Prefix
 }
 
-// Contains says whether the block holds the (unmapped) address.
+// Contains reports whether the block holds the (unmapped) address.
 func (b Block) Contains(a netip.Addr) bool {
 	if !b.CIDR.Contains(a) {
 		return false
@@ -196,7 +238,7 @@ func (b Block) Contains(a netip.Addr) bool {
 	return true
 }
 
-// Ports are what a rule says of protocol and port: everything, portless protocols included, or the union
+// Ports are the protocols and ports that a rule matches: everything, portless protocols included, or the union
 // of List.
 type Ports struct {
 	Any  bool
@@ -211,7 +253,7 @@ type Port struct {
 	Named       SetID
 }
 
-// SetKind says what the members of a set are.
+// SetKind is the kind of a set's members.
 type SetKind uint8
 
 const (
@@ -227,7 +269,7 @@ type Set struct {
 	Kind SetKind
 	// Protocol of a NamedPorts set.
 	Protocol uint8
-	// Description says in words whom the set holds; it ends up in the kernel as a comment.
+	// Description says in words whom the set holds. Renderers write it into the kernel as a comment.
 	Description string
 	Members     map[Member]struct{}
 }

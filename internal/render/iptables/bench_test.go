@@ -7,6 +7,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/kernel"
+	"github.com/netpol-agent/netpol-agent/test/programs"
 	"github.com/netpol-agent/netpol-agent/test/testns"
 )
 
@@ -45,8 +46,8 @@ func BenchmarkKernel(b *testing.B) {
 		})
 		run("policy", func(i int) error {
 			d := program.NewDelta()
-			d.Policies["ns/p"] = struct{}{}
-			p.Policies["ns/p"].Ingress[0].Ports.Any = i%2 == 0
+			d.Policies[programs.Ref("ns/p")] = struct{}{}
+			p.Policies[programs.Ref("ns/p")].Ingress[0].Ports.Any = i%2 == 0
 			_, err := r.Apply(p, d)
 			return err
 		})

@@ -16,6 +16,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/kernel"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
+	"github.com/netpol-agent/netpol-agent/test/programs"
 	"github.com/netpol-agent/netpol-agent/test/testns"
 	"github.com/netpol-agent/netpol-agent/test/testns/xtables"
 )
@@ -190,10 +191,9 @@ func everyWord() *program.Program {
 		{Verdict: program.Accept, Index: 3, Ports: program.Ports{Any: true},
 			Peers: program.Peers{Blocks: []program.Block{block("172.16.0.0/12"), block("192.0.2.1/32"), block("2001:db8::/32"), block("::/96")}}},
 	}
-	p.Policies["ns/p"] = &program.Policy{ID: "ns/p", Namespace: "ns", Name: "p", Ingress: rules, Egress: rules}
+	p.Policies[programs.Ref("ns/p")] = &program.Policy{Ref: programs.Ref("ns/p"), Ingress: rules, Egress: rules}
 	for _, d := range program.Directions() {
-		id := program.StackID(d.String())
-		p.Stacks[id] = &program.Stack{ID: id, Direction: d, Tiers: []program.Tier{{Policies: []program.PolicyID{"ns/p"}}}}
+		programs.Denying(p, program.StackID(d.String()), d, "ns/p")
 	}
 	for i := range 200 {
 		for _, text := range []string{"10.244.0.%d", "fd00:10:244::%d", "10.%d.0.1"} {
@@ -308,7 +308,7 @@ func TestKernelChangesVariant(t *testing.T) {
 		}
 		before, after := everyWord(), everyWord()
 		delete(after.Sets, "names")
-		after.Policies["ns/p"].Ingress, after.Policies["ns/p"].Egress = after.Policies["ns/p"].Ingress[:1], nil
+		after.Policies[programs.Ref("ns/p")].Ingress, after.Policies[programs.Ref("ns/p")].Egress = after.Policies[programs.Ref("ns/p")].Ingress[:1], nil
 		sync(t, other, before)
 		r := iptables.New(k, options(k))
 		if stats, err := r.Sync(after); err != nil || stats.Left == nil || !strings.Contains(stats.Left.Error(), "in use") {

@@ -12,6 +12,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/compiler/evaluator"
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables"
+	"github.com/netpol-agent/netpol-agent/test/programs"
 	"github.com/netpol-agent/netpol-agent/test/testns"
 )
 
@@ -84,17 +85,17 @@ func testProgram() *program.Program {
 		{CIDR: netip.MustParsePrefix("0.0.0.0/0"), Except: []netip.Prefix{netip.MustParsePrefix("10.0.3.0/24")}},
 		{CIDR: netip.MustParsePrefix("::/0"), Except: []netip.Prefix{netip.MustParsePrefix("fd00:3::/32")}},
 	}
-	p.Policies["ns/a"] = &program.Policy{ID: "ns/a", Namespace: "ns", Name: "a", Ingress: []program.Rule{
+	p.Policies[programs.Ref("ns/a")] = &program.Policy{Ref: programs.Ref("ns/a"), Ingress: []program.Rule{
 		{Verdict: program.Accept, Peers: program.Peers{Sets: []program.SetID{"clients"}}, Ports: tcp(80, 80)},
 		{Verdict: program.Accept, Index: 1, Peers: program.Peers{Blocks: wide}, Ports: program.Ports{List: []program.Port{{Protocol: program.UDP, First: 53, Last: 53}}}},
 		{Verdict: program.Accept, Index: 2, Peers: program.Peers{Any: true}, Ports: program.Ports{List: []program.Port{{Protocol: program.TCP, Named: "web"}}}},
 	}}
-	p.Policies["ns/b"] = &program.Policy{ID: "ns/b", Namespace: "ns", Name: "b", Egress: []program.Rule{
+	p.Policies[programs.Ref("ns/b")] = &program.Policy{Ref: programs.Ref("ns/b"), Egress: []program.Rule{
 		{Verdict: program.Accept, Peers: program.Peers{Sets: []program.SetID{"a"}}, Ports: tcp(80, 81)},
 		{Verdict: program.Accept, Index: 1, Peers: program.Peers{Sets: []program.SetID{"a"}}, Ports: program.Ports{List: []program.Port{{Protocol: program.UDP, First: 0, Last: 65535}}}},
 	}}
-	p.Stacks["a"] = &program.Stack{ID: "a", Tiers: []program.Tier{{Policies: []program.PolicyID{"ns/a"}}}}
-	p.Stacks["b"] = &program.Stack{ID: "b", Direction: program.Egress, Tiers: []program.Tier{{Policies: []program.PolicyID{"ns/b"}}}}
+	programs.Denying(p, "a", program.Ingress, "ns/a")
+	programs.Denying(p, "b", program.Egress, "ns/b")
 	for _, v6 := range []bool{false, true} {
 		p.Locals[addr(v6, "a")] = &program.Local{Pods: []string{"ns/a"}, Ingress: []program.StackID{"a"}}
 		p.Locals[addr(v6, "b")] = &program.Local{Pods: []string{"ns/b"}, Egress: []program.StackID{"b"}}
@@ -234,7 +235,7 @@ func TestKernelChangesUnderTraffic(t *testing.T) {
 		for i := range 40 {
 			change(t, p, i)
 			d := p.Everything()
-			d.Policies["ns/extra"], d.Sets["extra"] = struct{}{}, map[program.Member]struct{}{}
+			d.Policies[programs.Ref("ns/extra")], d.Sets["extra"] = struct{}{}, map[program.Member]struct{}{}
 			d.Stacks["a"] = struct{}{}
 			if i%10 == 9 {
 				r = iptables.New(k, options(k))
@@ -257,16 +258,16 @@ func TestKernelChangesUnderTraffic(t *testing.T) {
 func change(t *testing.T, p *program.Program, i int) {
 	t.Helper()
 	if i%2 == 1 {
-		delete(p.Policies, "ns/extra")
+		delete(p.Policies, programs.Ref("ns/extra"))
 		delete(p.Sets, "extra")
-		p.Stacks["a"].Tiers[0].Policies = []program.PolicyID{"ns/a"}
+		programs.Denying(p, "a", program.Ingress, "ns/a")
 		return
 	}
 	p.Sets["extra"] = &program.Set{ID: "extra", Members: map[program.Member]struct{}{
 		{Addr: netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})}: {}}}
-	p.Policies["ns/extra"] = &program.Policy{ID: "ns/extra", Ingress: []program.Rule{
+	p.Policies[programs.Ref("ns/extra")] = &program.Policy{Ref: programs.Ref("ns/extra"), Ingress: []program.Rule{
 		{Verdict: program.Accept, Peers: program.Peers{Sets: []program.SetID{"extra"}}, Ports: program.Ports{Any: true}}}}
-	p.Stacks["a"].Tiers[0].Policies = []program.PolicyID{"ns/a", "ns/extra"}
+	programs.Denying(p, "a", program.Ingress, "ns/a", "ns/extra")
 }
 
 // flood sends datagrams, each a flow of its own, to a port that nobody may reach, until the context ends. It

@@ -13,6 +13,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
+	"github.com/netpol-agent/netpol-agent/test/programs"
 )
 
 // counted counts the programs that are run, and kills the agent before the one with the number killAt.
@@ -99,10 +100,10 @@ func TestKernelCountsPrograms(t *testing.T) {
 		apply("remote pod", "ipset restore", d)
 		delete(p.Sets["peers"].Members, member)
 		apply("remote pod", "ipset restore", d)
-		p.Policies["ns/p"].Ingress[0].Ports.Any = false
-		p.Policies["ns/p"].Ingress[0].Ports.List = []program.Port{{Protocol: program.TCP, First: 80, Last: 80}}
+		p.Policies[programs.Ref("ns/p")].Ingress[0].Ports.Any = false
+		p.Policies[programs.Ref("ns/p")].Ingress[0].Ports.List = []program.Port{{Protocol: program.TCP, First: 80, Last: 80}}
 		d = program.NewDelta()
-		d.Policies["ns/p"] = struct{}{}
+		d.Policies[programs.Ref("ns/p")] = struct{}{}
 		apply("policy", "restore ipv4, restore ipv6", d)
 		apply("nothing", "", program.NewDelta())
 	})
@@ -114,12 +115,12 @@ func TestKernelCountsPrograms(t *testing.T) {
 func TestKernelKilledAtEachStep(t *testing.T) {
 	eachVariant(t, func(t *testing.T, in inNS) {
 		before, after := everyWord(), everyWord()
-		after.Policies["ns/p"].Ingress = after.Policies["ns/p"].Ingress[1:3]
-		after.Policies["ns/q"] = &program.Policy{ID: "ns/q", Namespace: "ns", Name: "q", Ingress: before.Policies["ns/p"].Ingress[:1]}
-		after.Stacks["egress"].Tiers[0].Policies = []program.PolicyID{"ns/q"}
+		after.Policies[programs.Ref("ns/p")].Ingress = after.Policies[programs.Ref("ns/p")].Ingress[1:3]
+		after.Policies[programs.Ref("ns/q")] = &program.Policy{Ref: programs.Ref("ns/q"), Ingress: before.Policies[programs.Ref("ns/p")].Ingress[:1]}
+		programs.Denying(after, "egress", program.Egress, "ns/q")
 		delete(after.Sets["peers"].Members, program.Member{Addr: netip.MustParseAddr("10.0.0.9")})
 		after.Sets["peers"].Members[program.Member{Addr: netip.MustParseAddr("10.0.0.77")}] = struct{}{}
-		after.Policies["ns/p"].Egress = nil
+		after.Policies[programs.Ref("ns/p")].Egress = nil
 		old, next := iptables.Render(before), iptables.Render(after)
 		killed := 0
 		for at := 1; ; at++ {
@@ -286,8 +287,8 @@ func bestOfChanges(t *testing.T, r *iptables.Renderer, p *program.Program) time.
 	for i := range 6 {
 		start := spent(t)
 		d := program.NewDelta()
-		d.Policies["ns/p"] = struct{}{}
-		p.Policies["ns/p"].Ingress[0].Ports.Any = i%2 == 0
+		d.Policies[programs.Ref("ns/p")] = struct{}{}
+		p.Policies[programs.Ref("ns/p")].Ingress[0].Ports.Any = i%2 == 0
 		if _, err := r.Apply(p, d); err != nil {
 			t.Fatal(err)
 		}

@@ -233,7 +233,7 @@ func sideOf(j *evaluator.Judgement) *side {
 	s := &side{Allowed: j.Accepts(), IsolatedBy: []string{}, AllowedBy: []string{}}
 	for _, st := range j.Stacks {
 		for _, p := range st.Policies {
-			s.IsolatedBy = append(s.IsolatedBy, string(p))
+			s.IsolatedBy = append(s.IsolatedBy, p.String())
 		}
 		if st.By != nil && st.Verdict == program.Accept {
 			s.AllowedBy = append(s.AllowedBy, st.By.String())

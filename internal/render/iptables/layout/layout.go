@@ -2,7 +2,8 @@
 // ipsets, and keeps them up to date as the program changes. IPv4 and IPv6 are laid out separately; a family
 // that no pod of this node has gets nothing.
 //
-// It does not decide what a policy means (the compiler did), how rules reach the kernel, or when.
+// It does not decide what a policy means (the compiler did), what is left to do after a change (package arrange keeps
+// the books), how rules reach the kernel, or when.
 //
 // In iptables an ACCEPT ends the whole hook, so that rules of others behind ours would be skipped, and a RETURN
 // pops one jump only. Hence ours jump exactly twice: once for the egress of the packet's source, once for the
@@ -23,26 +24,31 @@ package layout
 
 import (
 	"net/netip"
-	"slices"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
+	"github.com/netpol-agent/netpol-agent/internal/render/arrange"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
+)
+
+type (
+	book = arrange.Book[ruleset.Chain, ruleset.Set, ruleset.Member]
+	unit = arrange.Unit[ruleset.Chain, ruleset.Set]
 )
 
 // Layout holds the ruleset of a program. The same program gives the same ruleset whatever the steps to it.
 type Layout struct{ v4, v6 *family }
 
-// New gives the layout of the empty program.
+// New returns the layout of the empty program.
 func New() *Layout { return &Layout{newFamily(ruleset.V4), newFamily(ruleset.V6)} }
 
-// Render gives a program's ruleset from scratch.
+// Render returns a program's ruleset from scratch.
 func Render(p *program.Program) *ruleset.Ruleset {
 	l := New()
 	l.Update(p, p.Everything())
 	return l.Ruleset()
 }
 
-// Ruleset gives the ruleset as of the last Update. It changes in place with the next one.
+// Ruleset returns the ruleset as of the last Update. It changes in place with the next one.
 func (l *Layout) Ruleset() *ruleset.Ruleset { return &ruleset.Ruleset{V4: l.v4.want, V6: l.v6.want} }
 
 // Update brings the ruleset up to date with the program, looking only at what the delta names.
@@ -51,15 +57,12 @@ func (l *Layout) Update(p *program.Program, d *program.Delta) {
 	l.v6.update(p, d)
 }
 
-// TakeDirty gives what may have changed in a family since the last call.
+// TakeDirty returns what may have changed in a family since the last call.
 func (l *Layout) TakeDirty(f ruleset.Family) *ruleset.Dirty {
-	x := l.v4
 	if f == ruleset.V6 {
-		x = l.v6
+		return l.v6.book.TakeDirty()
 	}
-	d := x.dirty
-	x.dirty = ruleset.NewDirty()
-	return d
+	return l.v4.book.TakeDirty()
 }
 
 // family is the layout of one IP family.
@@ -67,19 +70,10 @@ type family struct {
 	f      ruleset.Family
 	extent extent
 	want   *ruleset.Table
-	dirty  *ruleset.Dirty
-
-	targets map[string]*target
-	// byPolicy and byStack find the targets to render again.
-	byPolicy map[program.PolicyID]map[*target]struct{}
-	byStack  map[program.StackID]map[*target]struct{}
-	// locals holds each address of this node's pods with the keys of its targets by direction, empty for none.
-	locals map[netip.Addr][2]string
-	// entries holds the chain that each isolated address is led to, by direction.
+	book   *book
+	// entries holds the chain that each isolated address is led to, by direction; moved notes that it changed.
 	entries [2]map[netip.Addr]string
-	units   map[string]unit
-	// setRefs counts the units that use a set of blocks.
-	setRefs map[string]int
+	moved   bool
 }
 
 // extent is how much a family needs.
@@ -94,32 +88,16 @@ const (
 	whole
 )
 
-// unit is the part of a table that one owner yields.
-type unit struct {
-	chains []*ruleset.Chain
-	// sets are sets of blocks that the chains use; their names follow from their content.
-	sets []*ruleset.Set
-}
-
 func newFamily(f ruleset.Family) *family {
-	return &family{
-		f:        f,
-		want:     ruleset.NewTable(f),
-		dirty:    ruleset.NewDirty(),
-		targets:  map[string]*target{},
-		byPolicy: map[program.PolicyID]map[*target]struct{}{},
-		byStack:  map[program.StackID]map[*target]struct{}{},
-		locals:   map[netip.Addr][2]string{},
-		entries:  [2]map[netip.Addr]string{{}, {}},
-		units:    map[string]unit{},
-		setRefs:  map[string]int{},
-	}
+	l := &family{f: f, want: ruleset.NewTable(f), entries: [2]map[netip.Addr]string{{}, {}}}
+	l.book = arrange.NewBook(l, l.want.Chains, l.want.Sets)
+	return l
 }
 
 func (l *family) update(p *program.Program, d *program.Delta) {
 	next := nothing
-	switch {
-	case l.countLocals(p, d) > 0:
+	switch n := l.book.CountAfter(p, d); {
+	case n.V4+n.V6 > 0:
 		next = whole
 	case len(p.Bridges) > 0:
 		next = bridgesOnly
@@ -131,144 +109,25 @@ func (l *family) update(p *program.Program, d *program.Delta) {
 	l.apply(p, d)
 }
 
-// countLocals gives the number of this node's addresses of the family as of the program.
-func (l *family) countLocals(p *program.Program, d *program.Delta) int {
-	n := len(l.locals)
-	for a := range d.Locals {
-		if ruleset.FamilyOf(a) != l.f {
-			continue
-		}
-		_, had := l.locals[a]
-		_, has := p.Locals[a]
-		switch {
-		case has && !had:
-			n++
-		case had && !has:
-			n--
-		}
-	}
-	return n
-}
-
-// rebuild starts from scratch when the family needs more or less than before. Everything that was
-// there before or is there now is dirty.
+// rebuild starts from scratch when the family needs more or less than before.
 func (l *family) rebuild(p *program.Program, next extent) {
-	fresh := newFamily(l.f)
-	if fresh.extent = next; next != nothing {
-		fresh.putTrees()
-		fresh.apply(p, p.Everything())
+	l.book.Reset()
+	l.entries = [2]map[netip.Addr]string{{}, {}}
+	if l.extent = next; next != nothing {
+		l.moved = true
+		l.apply(p, p.Everything())
 	}
-	fresh.dirty.Merge(l.dirty)
-	for name := range l.want.Chains {
-		fresh.dirty.Chain(name)
-	}
-	for name := range l.want.Sets {
-		fresh.dirty.Set(name)
-	}
-	*l = *fresh
 }
 
 func (l *family) apply(p *program.Program, d *program.Delta) {
 	if d.Bridges && l.extent != nothing {
-		l.putUnit("skeleton", skeleton(l.f, p.Bridges))
+		l.book.Fix("skeleton", skeleton(l.f, p.Bridges))
 	}
-	if l.extent != whole {
-		return // no rule names a set
+	if l.extent == whole { // else no rule names a set
+		l.book.Apply(p, d)
 	}
-	for id, members := range d.Sets {
-		l.updateSet(p.Sets[id], id, members)
-	}
-	for id := range d.Stacks {
-		for t := range l.byStack[id] {
-			l.renderTarget(t, p)
-		}
-	}
-	for id := range d.Policies {
-		for t := range l.byPolicy[id] {
-			l.renderTarget(t, p)
-		}
-	}
-	moved := false
-	for a := range d.Locals {
-		if ruleset.FamilyOf(a) == l.f {
-			moved = l.updateLocal(a, p) || moved
-		}
-	}
-	if moved {
+	if l.moved {
 		l.putTrees()
-	}
-}
-
-// updateSet brings the set of this family up to date at the given members.
-func (l *family) updateSet(s *program.Set, id program.SetID, members map[program.Member]struct{}) {
-	if s == nil {
-		l.dropSet(peerSet(id, l.f))
-		l.dropSet(portSet(id, l.f))
-		return
-	}
-	name, typ := peerSet(id, l.f), ruleset.HashIP
-	if s.Kind == program.NamedPorts {
-		name, typ = portSet(id, l.f), ruleset.HashIPPort
-	}
-	set := l.want.Sets[name]
-	if set == nil {
-		set = &ruleset.Set{Name: name, Type: typ, Members: make(map[ruleset.Member]struct{}, len(members))}
-		l.want.Sets[name] = set
-		l.dirty.Set(name)
-		members = s.Members
-	}
-	for m := range members {
-		if ruleset.FamilyOf(m.Addr) != l.f {
-			continue
-		}
-		key := ruleset.Member{Prefix: ruleset.Host(m.Addr)}
-		if typ == ruleset.HashIPPort {
-			key.Protocol, key.Port = s.Protocol, m.Port
-		}
-		if _, in := s.Members[m]; in {
-			set.Members[key] = struct{}{}
-		} else {
-			delete(set.Members, key)
-		}
-		l.dirty.Member(name, key)
-	}
-}
-
-func (l *family) dropSet(name string) {
-	if _, had := l.want.Sets[name]; had {
-		delete(l.want.Sets, name)
-		l.dirty.Set(name)
-	}
-}
-
-// putUnit replaces what an owner contributes to the table; the empty unit takes it out.
-func (l *family) putUnit(owner string, next unit) {
-	prev := l.units[owner]
-	for _, s := range next.sets {
-		if l.setRefs[s.Name]++; l.setRefs[s.Name] == 1 {
-			l.want.Sets[s.Name] = s
-			l.dirty.Set(s.Name)
-		}
-	}
-	for _, c := range next.chains {
-		l.want.Chains[c.Name] = c
-		l.dirty.Chain(c.Name)
-	}
-	for _, c := range prev.chains {
-		if !slices.ContainsFunc(next.chains, func(n *ruleset.Chain) bool { return n.Name == c.Name }) {
-			delete(l.want.Chains, c.Name)
-			l.dirty.Chain(c.Name)
-		}
-	}
-	for _, s := range prev.sets {
-		if l.setRefs[s.Name]--; l.setRefs[s.Name] == 0 {
-			delete(l.setRefs, s.Name)
-			l.dropSet(s.Name)
-		}
-	}
-	if len(next.chains) == 0 {
-		delete(l.units, owner)
-	} else {
-		l.units[owner] = next
+		l.moved = false
 	}
 }

@@ -5,15 +5,22 @@ import (
 	"net/netip"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
+	"github.com/netpol-agent/netpol-agent/internal/render/arrange"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
 	"github.com/netpol-agent/netpol-agent/internal/render/ranges"
 )
 
-// maxPrefixes is up to how many prefixes are written into rules; more become a set.
+// maxPrefixes is how many prefixes are written into rules at most; more become a set.
 const maxPrefixes = 2
 
 func peerSet(id program.SetID, f ruleset.Family) string {
 	return ruleset.Name(fmt.Sprintf("%dP", f), string(id))
+}
+
+// tierChain names the chain of a tier.
+func tierChain(at arrange.Position) string {
+	word := [2]string{program.Ingress: "PI", program.Egress: "PE"}[at.Combination.Direction]
+	return ruleset.Name(word, at.Combination.Meaning, fmt.Sprintf("%d.%d", at.Stack, at.Tier))
 }
 
 func portSet(id program.SetID, f ruleset.Family) string {
@@ -34,15 +41,15 @@ type peerTerm struct {
 	set    string
 }
 
-// addRule appends what one rule of a policy becomes: each of its ports with each of its peers. Jumps to a chain
-// of peers are not to be had here, see the package's comment; multiport keeps the ports few.
-func (u *unit) addRule(c *ruleset.Chain, p *program.Policy, d program.Direction, r *program.Rule, v verdicts, f ruleset.Family) {
-	comment := ruleset.Comment(fmt.Sprintf("%s %s[%d]", p.ID, d, r.Index))
+// addRule appends what one rule of a policy becomes: each of its ports with each of its peers. A jump to a chain
+// of peers is not possible here, see the package's comment; multiport keeps the ports few.
+func addRule(u *unit, c *ruleset.Chain, p *program.Policy, d program.Direction, r *program.Rule, v verdicts, f ruleset.Family) {
+	comment := ruleset.Comment(fmt.Sprintf("%s %s[%d]", p.Ref, d, r.Index))
 	end := ruleset.Src
 	if d == program.Egress {
 		end = ruleset.Dst
 	}
-	peers := u.peerTerms(&r.Peers, f)
+	peers := peerTerms(u, &r.Peers, f)
 	for _, port := range portTerms(&r.Ports, f) {
 		for _, peer := range peers {
 			rule := ruleset.Rule{Protocol: port.protocol, Ports: port.ports, Comment: comment, Target: v[r.Verdict]}
@@ -62,7 +69,7 @@ func (u *unit) addRule(c *ruleset.Chain, p *program.Policy, d program.Direction,
 	}
 }
 
-// portTerms gives a term for each protocol's ports, as many as fit one rule, and one for each named port.
+// portTerms returns a term for each protocol's ports, as many as fit into one rule, and one for each named port.
 func portTerms(ps *program.Ports, f ruleset.Family) []portTerm {
 	if ps.Any {
 		return []portTerm{{}}
@@ -94,8 +101,8 @@ func portTerms(ps *program.Ports, f ruleset.Family) []portTerm {
 	return out
 }
 
-// peerTerms gives a term for each peer; the blocks of one rule become one term or few.
-func (u *unit) peerTerms(ps *program.Peers, f ruleset.Family) []peerTerm {
+// peerTerms returns a term for each peer; the blocks of one rule become one term or few.
+func peerTerms(u *unit, ps *program.Peers, f ruleset.Family) []peerTerm {
 	if ps.Any {
 		return []peerTerm{{}}
 	}
@@ -109,7 +116,7 @@ func (u *unit) peerTerms(ps *program.Peers, f ruleset.Family) []peerTerm {
 	}
 	if len(blocks) > maxPrefixes {
 		s := blockSet(blocks, f)
-		u.sets = append(u.sets, s)
+		u.AddSet(s.Name, s)
 		return append(out, peerTerm{set: s.Name})
 	}
 	for _, b := range blocks {
@@ -121,8 +128,7 @@ func (u *unit) peerTerms(ps *program.Peers, f ruleset.Family) []peerTerm {
 	return out
 }
 
-// blockSet makes the set of prefixes that do not overlap. Sets with the same prefixes are one, and never
-// change. The whole address space, which hash:net does not take, is never among several.
+// blockSet returns the set of prefixes that do not overlap. Equal prefixes give one set, which never changes. The whole address space, which hash:net does not take, is never among several.
 func blockSet(blocks []netip.Prefix, f ruleset.Family) *ruleset.Set {
 	s := &ruleset.Set{Type: ruleset.HashNet, Members: make(map[ruleset.Member]struct{}, len(blocks))}
 	var parts []string
@@ -134,30 +140,20 @@ func blockSet(blocks []netip.Prefix, f ruleset.Family) *ruleset.Set {
 	return s
 }
 
-// prefixes gives the fewest prefixes that hold exactly the range's addresses.
+// prefixes returns the fewest prefixes that hold exactly the range's addresses.
 func prefixes(r ranges.Range) []netip.Prefix {
 	var out []netip.Prefix
 	for first := r.First; first.IsValid() && !r.Last.Less(first); {
 		p := ruleset.Host(first)
 		for p.Bits() > 0 {
 			wider := netip.PrefixFrom(first, p.Bits()-1).Masked()
-			if wider.Addr() != first || r.Last.Less(last(wider)) {
+			if wider.Addr() != first || r.Last.Less(ranges.Last(wider)) {
 				break
 			}
 			p = wider
 		}
 		out = append(out, p)
-		first = last(p).Next()
+		first = ranges.Last(p).Next()
 	}
 	return out
-}
-
-// last gives the last address of a prefix.
-func last(p netip.Prefix) netip.Addr {
-	raw := p.Addr().AsSlice()
-	for bit := p.Bits(); bit < len(raw)*8; bit++ {
-		raw[bit/8] |= 0x80 >> (bit % 8)
-	}
-	a, _ := netip.AddrFromSlice(raw) // raw is as long as an address
-	return a
 }

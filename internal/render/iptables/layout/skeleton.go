@@ -2,7 +2,6 @@ package layout
 
 import (
 	"fmt"
-	"net/netip"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
@@ -15,12 +14,6 @@ const (
 	chainOpen    = ruleset.Prefix + "OPEN"
 	chainDenied  = ruleset.Prefix + "DENIED"
 	chainBridge  = ruleset.Prefix + "BRIDGE"
-)
-
-// Neighbour discovery and router messages, which always pass.
-const (
-	firstNeighbour = 133
-	lastNeighbour  = 137
 )
 
 func jump(chain string) ruleset.Target   { return ruleset.Target{Kind: ruleset.Jump, Chain: chain} }
@@ -38,32 +31,34 @@ func midStream(comment string) ruleset.Rule {
 	return ruleset.Rule{Protocol: program.TCP, NotSYN: true, Comment: ruleset.Comment(comment), Target: drop}
 }
 
-// skeleton gives the chains that do not depend on the program.
+// skeleton returns the chains that do not depend on the program.
 func skeleton(f ruleset.Family, bridges []string) unit {
 	known := ruleset.Rule{Established: true, Target: allow}
 	node := ruleset.Rule{LocalSource: true, Comment: "a node always reaches its pods", Target: allow}
 	var judge []ruleset.Rule
 	if f == ruleset.V6 {
-		for typ := uint8(firstNeighbour); typ <= lastNeighbour; typ++ {
+		for typ := program.FirstDiscovery; typ <= program.LastDiscovery; typ++ {
 			judge = append(judge, ruleset.Rule{Protocol: program.ICMPv6, ICMPv6Type: typ, Target: allow})
 		}
 	}
 	judge = append(judge,
 		ruleset.Rule{Comment: "egress of the source of the packet", Target: jump(chainEgress)},
 		ruleset.Rule{Comment: "ingress of its destination", Target: jump(chainIngress)})
-	u := unit{}
+	var u unit
 	forward := append([]ruleset.Rule{known}, judge...)
 	for _, name := range bridges {
 		forward = append(forward, ruleset.Rule{Bridge: name, Target: gotoTo(chainBridge)})
 	}
 	if len(bridges) > 0 {
-		u.chains = append(u.chains, bridgeChain(f))
+		u.Add(chainBridge, bridgeChain(f))
 	}
-	u.chains = append(u.chains, []*ruleset.Chain{
+	for _, c := range []*ruleset.Chain{
 		{Name: ruleset.ChainForward, Rules: forward},
 		{Name: ruleset.ChainOutput, Rules: append([]ruleset.Rule{known, node}, judge...)},
 		{Name: chainOpen, Rules: []ruleset.Rule{midStream("pods that are isolated in the other direction only")}},
-	}...)
+	} {
+		u.Add(c.Name, c)
+	}
 	return u
 }
 
@@ -72,15 +67,15 @@ func skeleton(f ruleset.Family, bridges []string) unit {
 func bridgeChain(f ruleset.Family) *ruleset.Chain {
 	many := ruleset.Comment("may be for an isolated pod as well")
 	rules := []ruleset.Rule{
-		{Dst: netip.MustParsePrefix("224.0.0.0/4"), Comment: many},
+		{Dst: program.Multicast4, Comment: many},
 		{BroadcastDst: true, Comment: many},
 	}
 	if f == ruleset.V6 {
 		local := ruleset.Comment("link-local addresses name no pod")
 		rules = []ruleset.Rule{
-			{Src: netip.MustParsePrefix("fe80::/10"), Comment: local},
-			{Dst: netip.MustParsePrefix("fe80::/10"), Comment: local},
-			{Dst: netip.MustParsePrefix("ff00::/8"), Comment: many},
+			{Src: program.LinkLocal6, Comment: local},
+			{Dst: program.LinkLocal6, Comment: local},
+			{Dst: program.Multicast6, Comment: many},
 		}
 	}
 	return &ruleset.Chain{Name: chainBridge, Rules: append(rules, ruleset.Rule{NotUnicast: true, Comment: many})}
@@ -94,10 +89,10 @@ func (l *family) putTrees() {
 		if d == program.Egress {
 			t.word, t.dst, t.src, root = "E", false, true, chainEgress
 		}
-		l.putUnit(fmt.Sprintf("tree %s", d), unit{chains: t.chains(root, l.entries[d])})
+		l.book.Fix(fmt.Sprintf("tree %s", d), t.unit(root, l.entries[d]))
 	}
 	own := tree{family: l.f, word: "D", src: true, dst: true,
 		target: func(string) ruleset.Target { return allow },
 		tail:   []ruleset.Rule{{Comment: "no policy allows it", Target: drop}}}
-	l.putUnit("tree denied", unit{chains: own.chains(chainDenied, l.entries[program.Ingress])})
+	l.book.Fix("tree denied", own.unit(chainDenied, l.entries[program.Ingress]))
 }

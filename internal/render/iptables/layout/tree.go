@@ -7,7 +7,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
 )
 
-// leafSize is up to how many addresses one chain lists one by one.
+// leafSize is how many addresses one chain lists one by one at most.
 const leafSize = 16
 
 // levels4 and levels6 are the prefix lengths at which the tree branches. The last one leaves leafSize addresses.
@@ -25,28 +25,28 @@ type tree struct {
 	word string
 	// src and dst say which ends of the packet must be the address.
 	src, dst bool
-	// target gives the target for the value of an address.
+	// target returns the target for the value of an address.
 	target func(value string) ruleset.Target
 	// tail ends each chain, for addresses that are not in the tree.
 	tail []ruleset.Rule
 }
 
-// chains gives the chains of the tree; root is the name of the one where it begins.
-func (t *tree) chains(root string, values map[netip.Addr]string) []*ruleset.Chain {
+// unit returns the chains of the tree; root is the name of the one where it begins.
+func (t *tree) unit(root string, values map[netip.Addr]string) unit {
 	addrs := make([]netip.Addr, 0, len(values))
 	for a := range values {
 		addrs = append(addrs, a)
 	}
 	slices.SortFunc(addrs, netip.Addr.Compare)
-	var out []*ruleset.Chain
-	t.add(&out, root, addrs, values)
-	return out
+	var u unit
+	t.add(&u, root, addrs, values)
+	return u
 }
 
-// add makes the chain for sorted addresses, and those below it.
-func (t *tree) add(out *[]*ruleset.Chain, name string, addrs []netip.Addr, values map[netip.Addr]string) {
+// add adds the chain for sorted addresses, and those below it.
+func (t *tree) add(u *unit, name string, addrs []netip.Addr, values map[netip.Addr]string) {
 	c := &ruleset.Chain{Name: name}
-	*out = append(*out, c)
+	u.Add(name, c)
 	for _, group := range t.groups(addrs) {
 		if len(group.addrs) == 1 {
 			a := group.addrs[0]
@@ -55,7 +55,7 @@ func (t *tree) add(out *[]*ruleset.Chain, name string, addrs []netip.Addr, value
 		}
 		child := t.childName(group.prefix)
 		c.Rules = append(c.Rules, t.rule(group.prefix, gotoTo(child)))
-		t.add(out, child, group.addrs, values)
+		t.add(u, child, group.addrs, values)
 	}
 	c.Rules = append(c.Rules, t.tail...)
 }
@@ -77,7 +77,7 @@ type group struct {
 	addrs  []netip.Addr
 }
 
-// groups splits addresses at the first level that tells them apart, or one by one if they are few.
+// groups splits addresses at the first level that separates them, or one by one if they are few.
 func (t *tree) groups(addrs []netip.Addr) []group {
 	if len(addrs) > leafSize {
 		levels := levels4

@@ -1,7 +1,6 @@
 package layout
 
 import (
-	"fmt"
 	"net/netip"
 	"testing"
 
@@ -9,16 +8,17 @@ import (
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
+	"github.com/netpol-agent/netpol-agent/test/programs"
 )
 
 // program with these addresses local and isolated in ingress by a policy that allows TCP port 80.
 func isolated(addrs []netip.Addr) *program.Program {
 	p := program.New()
-	p.Policies["ns/p"] = &program.Policy{ID: "ns/p", Namespace: "ns", Name: "p", Ingress: []program.Rule{{
+	p.Policies[programs.Ref("ns/p")] = &program.Policy{Ref: programs.Ref("ns/p"), Ingress: []program.Rule{{
 		Verdict: program.Accept, Peers: program.Peers{Any: true},
 		Ports: program.Ports{List: []program.Port{{Protocol: program.TCP, First: 80, Last: 80}}},
 	}}}
-	p.Stacks["s"] = &program.Stack{ID: "s", Tiers: []program.Tier{{Policies: []program.PolicyID{"ns/p"}}}}
+	programs.Denying(p, "s", program.Ingress, "ns/p")
 	for _, a := range addrs {
 		p.Locals[a] = &program.Local{Pods: []string{"ns/" + a.String()}, Ingress: []program.StackID{"s"}}
 	}
@@ -97,16 +97,16 @@ func TestTreeIsShort(t *testing.T) {
 // TestPrefixesOfRanges checks the cover of all blocks but a few.
 func TestPrefixesOfRanges(t *testing.T) {
 	b := program.Block{CIDR: netip.MustParsePrefix("0.0.0.0/0"), Except: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/2"), netip.MustParsePrefix("255.255.255.255/32")}}
-	u := unit{}
-	terms := u.peerTerms(&program.Peers{Blocks: []program.Block{b}}, ruleset.V4)
-	if len(terms) != 1 || len(u.sets) != 1 {
-		t.Fatalf("terms %v, sets %v", terms, u.sets)
+	var u unit
+	terms := peerTerms(&u, &program.Peers{Blocks: []program.Block{b}}, ruleset.V4)
+	if len(terms) != 1 || len(u.Sets) != 1 {
+		t.Fatalf("terms %v, sets %v", terms, u.Sets)
 	}
-	want := fmt.Sprint(len(u.sets[0].Members))
-	if want != "32" { // 64/2, and 128/2 to 255.255.255.254/32
-		t.Errorf("%s prefixes: %v", want, u.sets[0].Members)
+	members := u.Sets[terms[0].set].Members
+	if len(members) != 32 { // 64/2, and 128/2 to 255.255.255.254/32
+		t.Errorf("%d prefixes: %v", len(members), members)
 	}
-	whole := u.peerTerms(&program.Peers{Blocks: []program.Block{{CIDR: netip.MustParsePrefix("::/0")}}}, ruleset.V6)
+	whole := peerTerms(&u, &program.Peers{Blocks: []program.Block{{CIDR: netip.MustParsePrefix("::/0")}}}, ruleset.V6)
 	if len(whole) != 1 || whole[0] != (peerTerm{}) {
 		t.Errorf("::/0 became %v", whole)
 	}

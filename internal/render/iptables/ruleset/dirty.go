@@ -1,56 +1,12 @@
 package ruleset
 
-import "maps"
+import "github.com/netpol-agent/netpol-agent/internal/render/arrange"
 
-// Dirty names what may differ between the installed and the desired table, so that Diff need not look at
-// anything else. Naming too much costs time; naming too little leaves the difference in place until the next
-// full comparison.
-type Dirty struct {
-	Chains map[string]struct{}
-	// Sets holds the members to compare of each set; nil stands for all of them. A set that appears or goes is
-	// taken whole.
-	Sets map[string]map[Member]struct{}
-}
+// Dirty names what may differ between a table and what is installed.
+type Dirty = arrange.Dirty[Member]
 
-// NewDirty gives a Dirty that names nothing.
-func NewDirty() *Dirty {
-	return &Dirty{Chains: map[string]struct{}{}, Sets: map[string]map[Member]struct{}{}}
-}
-
-// Chain marks a chain.
-func (d *Dirty) Chain(name string) { d.Chains[name] = struct{}{} }
-
-// Set marks a set with all of its members.
-func (d *Dirty) Set(name string) { d.Sets[name] = nil }
-
-// Member marks one member of a set.
-func (d *Dirty) Member(set string, m Member) {
-	members, marked := d.Sets[set]
-	if marked && members == nil {
-		return
-	}
-	if !marked {
-		members = map[Member]struct{}{}
-		d.Sets[set] = members
-	}
-	members[m] = struct{}{}
-}
-
-// Merge marks what o marks.
-func (d *Dirty) Merge(o *Dirty) {
-	maps.Copy(d.Chains, o.Chains)
-	for set, members := range o.Sets {
-		if members == nil {
-			d.Set(set)
-		}
-		for m := range members {
-			d.Member(set, m)
-		}
-	}
-}
-
-// Empty says whether nothing is marked.
-func (d *Dirty) Empty() bool { return len(d.Chains) == 0 && len(d.Sets) == 0 }
+// NewDirty returns a Dirty that names nothing.
+func NewDirty() *Dirty { return arrange.NewDirty[Member]() }
 
 // everything marks what either the table or the state has.
 func everything(t *Table, s *State) *Dirty {

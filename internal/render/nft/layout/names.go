@@ -3,25 +3,37 @@ package layout
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
+	"github.com/netpol-agent/netpol-agent/internal/render/arrange"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 )
 
-// digest shortens a canonical text to 80 bits, so that nobody who chooses labels or names can make two meet.
+// digest shortens a canonical text to 80 bits, so that nobody who chooses labels or names can make two collide.
 func digest(s string) string {
 	sum := sha256.Sum256([]byte(s))
 	return hex.EncodeToString(sum[:10])
 }
 
-// policyChain names the chain with one policy's rules of one direction.
-func policyChain(d program.Direction, p *program.Policy) string {
-	return ruleset.Name(d.String(), p.Namespace, p.Name)
+// policyChain names the chain with the rules of one direction of a policy.
+func policyChain(d program.Direction, ref program.PolicyRef) string {
+	return ruleset.Name(d.String(), ref.Namespace, ref.Name)
 }
 
-// targetChain names the chain of the pods that one combination of policies isolates.
-func targetChain(d program.Direction, key string) string {
-	return ruleset.Name("pods", d.String(), digest(key))
+// tierParts are the parts of the name of a tier's chain, and of those of the chains that belong to it.
+func tierParts(at arrange.Position) []string {
+	c := at.Combination
+	return []string{"pods", c.Direction.String(), digest(c.Meaning), fmt.Sprintf("%d.%d", at.Stack, at.Tier)}
+}
+
+// tierChain names the chain of a tier. The one where a combination begins is named after the combination alone.
+func tierChain(at arrange.Position) string {
+	parts := tierParts(at)
+	if at.Entry() {
+		parts = parts[:3]
+	}
+	return ruleset.Name(parts...)
 }
 
 // programSet names the kernel's set for one family of a program's set.

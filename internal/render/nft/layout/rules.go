@@ -13,18 +13,11 @@ import (
 const (
 	// maxProduct bounds how many rules one rule of a policy becomes by writing out each port with each peer. A
 	// larger product is split: ports lead to a chain of peers, so that a packet pays for peers only after its
-	// port matched.
+	// port has matched.
 	maxProduct = 8
-	// maxPrefixes is up to how many blocks are written into rules; more become an interval set.
+	// maxPrefixes is how many blocks are written into rules at most; more become an interval set.
 	maxPrefixes = 2
 )
-
-// unit is the part of a ruleset that one policy direction or one combination of policies yields.
-type unit struct {
-	chains []*ruleset.Chain
-	// sets are interval sets that the chains use; their names follow from their content.
-	sets []*ruleset.Set
-}
 
 // term is one alternative of a rule's ports or peers. A term of no family goes with both.
 type term struct {
@@ -32,38 +25,42 @@ type term struct {
 	matches []ruleset.Match
 }
 
-// verdicts is what the program's verdicts become at one place of a ruleset.
+// verdicts holds what the program's verdicts become in one chain.
 type verdicts map[program.Verdict]ruleset.Verdict
 
-// policyUnit renders one direction of a policy whose rules all accept, for any pod that it selects.
-func policyUnit(p *program.Policy, d program.Direction, fams []ruleset.Family) unit {
-	u := unit{}
-	c := &ruleset.Chain{Name: policyChain(d, p), Comment: ruleset.Comment("NetworkPolicy " + string(p.ID))}
-	u.chains = append(u.chains, c)
-	v := verdicts{program.Accept: acceptVerdict(d)}
-	for i := range p.Rules(d) {
-		u.addRule(c, nil, p, d, &p.Rules(d)[i], v, fams)
-	}
-	return u
+// ruleWriter writes the rules of policies into a chain of a unit.
+type ruleWriter struct {
+	unit     *unit
+	chain    *ruleset.Chain
+	families []ruleset.Family
+	verdicts verdicts
+	// inside are the parts of the chain's name, unless it is the policy's own. A chain of peers that a rule may need
+	// gets a name of its own from them.
+	inside []string
 }
 
-// addRule appends what one rule of a policy becomes. inside names the chain if it is not the policy's own, so
-// that a chain of peers that the rule may need has a name of its own.
-func (u *unit) addRule(c *ruleset.Chain, inside []string, p *program.Policy, d program.Direction, r *program.Rule, v verdicts, fams []ruleset.Family) {
-	comment := fmt.Sprintf("%s %s[%d]", p.ID, d, r.Index)
-	ports := portTerms(&r.Ports, fams)
-	peers := u.peerTerms(&r.Peers, d, fams)
+// addAll appends what the rules of one direction of a policy become.
+func (w *ruleWriter) addAll(pol *program.Policy, d program.Direction) {
+	for i := range pol.Rules(d) {
+		w.add(pol.Ref, d, &pol.Rules(d)[i])
+	}
+}
+
+func (w *ruleWriter) add(ref program.PolicyRef, d program.Direction, r *program.Rule) {
+	comment := fmt.Sprintf("%s %s[%d]", ref, d, r.Index)
+	ports := w.portTerms(&r.Ports)
+	peers := w.peerTerms(&r.Peers, d)
 	if len(ports) < 2 || len(peers) < 2 || len(ports)*len(peers) <= maxProduct {
-		c.Rules = append(c.Rules, product(ports, peers, v[r.Verdict], comment)...)
+		w.chain.Rules = append(w.chain.Rules, product(ports, peers, w.verdicts[r.Verdict], comment)...)
 		return
 	}
 	sub := &ruleset.Chain{
-		Name:    ruleset.Name(append(inside, d.String(), p.Namespace, p.Name, fmt.Sprint(r.Index))...),
+		Name:    ruleset.Name(slices.Concat(w.inside, []string{d.String(), ref.Namespace, ref.Name, fmt.Sprint(r.Index)})...),
 		Comment: ruleset.Comment("peers of " + comment),
-		Rules:   product([]term{{}}, peers, v[r.Verdict], comment),
+		Rules:   product([]term{{}}, peers, w.verdicts[r.Verdict], comment),
 	}
-	u.chains = append(u.chains, sub)
-	c.Rules = append(c.Rules, product(ports, []term{{}}, jumpTo(sub.Name), comment)...)
+	w.unit.Add(sub.Name, sub)
+	w.chain.Rules = append(w.chain.Rules, product(ports, []term{{}}, jumpTo(sub.Name), comment)...)
 }
 
 // product writes each port with each peer of the same family, ports first.
@@ -81,8 +78,8 @@ func product(ports, peers []term, v ruleset.Verdict, comment string) []ruleset.R
 	return out
 }
 
-// portTerms gives a term for each port, numeric ones merged.
-func portTerms(ps *program.Ports, fams []ruleset.Family) []term {
+// portTerms returns a term for each port, numeric ones merged.
+func (w *ruleWriter) portTerms(ps *program.Ports) []term {
 	if ps.Any {
 		return []term{{}}
 	}
@@ -98,7 +95,7 @@ func portTerms(ps *program.Ports, fams []ruleset.Family) []term {
 		if p.Named == "" {
 			continue
 		}
-		for _, f := range fams {
+		for _, f := range w.families {
 			out = append(out, term{family: f, matches: []ruleset.Match{
 				ruleset.DstAddrPortInSet{Family: f, Protocol: p.Protocol, Set: programSet(p.Named, f)},
 			}})
@@ -107,8 +104,8 @@ func portTerms(ps *program.Ports, fams []ruleset.Family) []term {
 	return out
 }
 
-// peerTerms gives a term for each peer; the blocks of one rule become one term or few.
-func (u *unit) peerTerms(ps *program.Peers, d program.Direction, fams []ruleset.Family) []term {
+// peerTerms returns a term for each peer; the blocks of one rule become one term or few.
+func (w *ruleWriter) peerTerms(ps *program.Peers, d program.Direction) []term {
 	if ps.Any {
 		return []term{{}}
 	}
@@ -117,16 +114,16 @@ func (u *unit) peerTerms(ps *program.Peers, d program.Direction, fams []ruleset.
 		end = ruleset.Dst
 	}
 	var out []term
-	for _, f := range fams {
+	for _, f := range w.families {
 		for _, id := range ps.Sets {
 			out = append(out, term{f, []ruleset.Match{ruleset.InSet{End: end, Family: f, Set: programSet(id, f)}}})
 		}
-		out = append(out, u.blockTerms(ps.Blocks, end, f)...)
+		out = append(out, w.blockTerms(ps.Blocks, end, f)...)
 	}
 	return out
 }
 
-func (u *unit) blockTerms(blocks []program.Block, end ruleset.End, f ruleset.Family) []term {
+func (w *ruleWriter) blockTerms(blocks []program.Block, end ruleset.End, f ruleset.Family) []term {
 	rs := ranges.Union(blocks, f == ruleset.V4)
 	if len(rs) == 0 {
 		return nil
@@ -135,11 +132,11 @@ func (u *unit) blockTerms(blocks []program.Block, end ruleset.End, f ruleset.Fam
 		return inline
 	}
 	s := blockSet(rs, f)
-	u.sets = append(u.sets, s)
+	w.unit.AddSet(s.Name, s)
 	return []term{{f, []ruleset.Match{ruleset.InSet{End: end, Family: f, Set: s.Name}}}}
 }
 
-// prefixTerms gives few ranges that are prefixes as such, and nil for others.
+// prefixTerms returns a term for each range if there are few and all are prefixes, and nil otherwise.
 func prefixTerms(rs []ranges.Range, end ruleset.End, f ruleset.Family) []term {
 	if len(rs) > maxPrefixes {
 		return nil
@@ -159,7 +156,7 @@ func prefixTerms(rs []ranges.Range, end ruleset.End, f ruleset.Family) []term {
 	return out
 }
 
-// blockSet makes the interval set of ranges. Sets with the same ranges are one, and never change.
+// blockSet returns the interval set of ranges. Equal ranges give one set, which never changes.
 func blockSet(rs []ranges.Range, f ruleset.Family) *ruleset.Set {
 	s := &ruleset.Set{Type: ruleset.Addr4, Interval: true, Elems: make(map[ruleset.Elem]ruleset.Verdict, len(rs))}
 	if f == ruleset.V6 {

@@ -22,8 +22,6 @@ const (
 	mapPrefix      = "isolated-"
 	setIsolated    = "isolated-pods"
 	setSelf        = "own-address"
-	firstNeighbour = 133
-	lastNeighbour  = 137
 )
 
 var families = [2]ruleset.Family{ruleset.V4, ruleset.V6}
@@ -68,30 +66,38 @@ func rule(v ruleset.Verdict, comment string, m ...ruleset.Match) ruleset.Rule {
 	return ruleset.Rule{Matches: m, Verdict: v, Comment: ruleset.Comment(comment)}
 }
 
-// skeleton gives the chains and sets that do not depend on the program.
-func skeleton() *ruleset.Ruleset {
-	r := ruleset.New()
-	for _, c := range []*ruleset.Chain{forwardChain(), outputChain(), midStreamChain(), toPodsChain(nil), deniedChain()} {
-		r.Chains[c.Name] = c
+// skeletonChains returns the chains that every ruleset has. Those for bridges are there while a bridge needs them.
+func skeletonChains(bridges []string) unit {
+	var u unit
+	for _, c := range []*ruleset.Chain{forwardChain(), outputChain(), midStreamChain(), toPodsChain(bridges), deniedChain()} {
+		u.Add(c.Name, c)
 	}
+	if len(bridges) > 0 {
+		u.Add(chainOnBridge, onBridgeChain())
+	}
+	return u
+}
+
+// skeletonSets returns the sets that every ruleset has. Addresses enter and leave them.
+func skeletonSets() []*ruleset.Set {
+	var out []*ruleset.Set
 	for _, f := range families {
 		addrs, pairs := ruleset.Addr4, ruleset.Addr4Pair
 		if f == ruleset.V6 {
 			addrs, pairs = ruleset.Addr6, ruleset.Addr6Pair
 		}
 		for _, d := range program.Directions() {
-			addSet(r, &ruleset.Set{Name: dispatchMap(d, f), Type: addrs, Verdicts: true,
+			out = append(out, &ruleset.Set{Name: dispatchMap(d, f), Type: addrs, Verdicts: true,
 				Comment: "this node's isolated pods, " + d.String()})
 		}
-		addSet(r, &ruleset.Set{Name: isolatedSet(f), Type: addrs, Comment: "this node's isolated pods, either direction"})
-		addSet(r, &ruleset.Set{Name: selfSet(f), Type: pairs, Comment: "a pod always reaches itself"})
+		out = append(out,
+			&ruleset.Set{Name: isolatedSet(f), Type: addrs, Comment: "this node's isolated pods, either direction"},
+			&ruleset.Set{Name: selfSet(f), Type: pairs, Comment: "a pod always reaches itself"})
 	}
-	return r
-}
-
-func addSet(r *ruleset.Ruleset, s *ruleset.Set) {
-	s.Elems = map[ruleset.Elem]ruleset.Verdict{}
-	r.Sets[s.Name] = s
+	for _, s := range out {
+		s.Elems = map[ruleset.Elem]ruleset.Verdict{}
+	}
+	return out
 }
 
 func forwardChain() *ruleset.Chain {
@@ -121,7 +127,7 @@ func newConnection() []ruleset.Rule {
 		rule(jumpTo(chainMidStream), "", ruleset.NotSYN{}),
 		dispatch(program.Egress, ruleset.V4),
 		rule(verdictAccept, "neighbour discovery and router messages",
-			ruleset.ICMPv6Types{First: firstNeighbour, Last: lastNeighbour}),
+			ruleset.ICMPv6Types{First: program.FirstDiscovery, Last: program.LastDiscovery}),
 		dispatch(program.Egress, ruleset.V6),
 		rule(gotoChain(chainToPods), ""),
 	}
@@ -148,7 +154,7 @@ func toPodsChain(bridges []string) *ruleset.Chain {
 	}
 	for _, name := range bridges {
 		// Before the destination can accept: the source may be isolated, and its address does not say so.
-		c.Rules = append(c.Rules, rule(gotoChain(chainOnBridge), "", prefix(ruleset.Src, linkLocal), ruleset.OnBridge{Name: name}))
+		c.Rules = append(c.Rules, rule(gotoChain(chainOnBridge), "", prefix(ruleset.Src, program.LinkLocal6), ruleset.OnBridge{Name: name}))
 	}
 	c.Rules = append(c.Rules, dispatch(program.Ingress, ruleset.V6))
 	for _, name := range bridges {
@@ -158,26 +164,21 @@ func toPodsChain(bridges []string) *ruleset.Chain {
 	return c
 }
 
-// linkLocal are the addresses that every interface has beside those that the cluster gives it.
-const linkLocal = "fe80::/10"
+func prefix(e ruleset.End, p netip.Prefix) ruleset.Match { return ruleset.InPrefix{End: e, Prefix: p} }
 
-func prefix(e ruleset.End, s string) ruleset.Match {
-	return ruleset.InPrefix{End: e, Prefix: netip.MustParsePrefix(s)}
-}
-
-// onBridgeChain judges what is switched between two ports of a bridge that isolated pods hang on, and is not for the
-// address of one of them. A pod has more addresses than the API knows, and hears what is sent to many.
+// onBridgeChain judges what is switched between two ports of a bridge that isolated pods are attached to, and is not for
+// the address of one of them. A pod has more addresses than the API knows, and receives what is sent to many.
 func onBridgeChain() *ruleset.Chain {
 	const local, many = "link-local addresses name no pod", "may be for an isolated pod as well"
 	return &ruleset.Chain{
 		Name: chainOnBridge, Comment: "between two ports of a bridge with isolated pods",
 		Rules: []ruleset.Rule{
 			rule(verdictAccept, "neighbour discovery and router messages",
-				ruleset.ICMPv6Types{First: firstNeighbour, Last: lastNeighbour}),
-			rule(verdictDrop, local, prefix(ruleset.Src, linkLocal)),
-			rule(verdictDrop, local, prefix(ruleset.Dst, linkLocal)),
-			rule(verdictDrop, many, prefix(ruleset.Dst, "ff00::/8")),
-			rule(verdictDrop, many, prefix(ruleset.Dst, "224.0.0.0/4")),
+				ruleset.ICMPv6Types{First: program.FirstDiscovery, Last: program.LastDiscovery}),
+			rule(verdictDrop, local, prefix(ruleset.Src, program.LinkLocal6)),
+			rule(verdictDrop, local, prefix(ruleset.Dst, program.LinkLocal6)),
+			rule(verdictDrop, many, prefix(ruleset.Dst, program.Multicast6)),
+			rule(verdictDrop, many, prefix(ruleset.Dst, program.Multicast4)),
 			rule(verdictDrop, many, ruleset.NotUnicast{}),
 			rule(verdictDrop, many, ruleset.BroadcastDst{}),
 			rule(verdictAccept, ""),
