@@ -95,8 +95,8 @@ type SetID string
 // TierID identifies a Tier by its content. It is opaque: only equality matters.
 type TierID string
 
-// StackID identifies a Stack by its content, so two addresses with the same StackIDs are judged alike. It is
-// opaque: only equality matters.
+// StackID identifies a Stack by its content: two addresses with the same StackIDs are judged alike, and stacks of the
+// same content have the same ID. It is opaque: only equality matters.
 type StackID string
 
 // Program is everything that one node enforces. Maps are never nil.

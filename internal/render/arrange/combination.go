@@ -124,7 +124,7 @@ func stackMeaning(d program.Direction, tiers []*program.Tier) string {
 			}
 			text.WriteString(ref.String())
 		}
-		if t.Default != program.Deny {
+		if t.Default != program.Deny || len(t.Policies) == 0 {
 			text.WriteString(" " + t.Default.String())
 		}
 	}
