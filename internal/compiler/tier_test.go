@@ -1,0 +1,90 @@
+package compiler
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
+)
+
+// denied returns a compiler with pods of node a that n policies select.
+func denied(pods, n int) *Compiler {
+	c := New(Options{Node: "a"})
+	for i := range n {
+		c.SetPolicy(&networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: fmt.Sprint("p", i)}})
+	}
+	for i := range pods {
+		c.SetPod(podAt(fmt.Sprint("pod-", i), "a", fmt.Sprintf("10.0.0.%d", i+1), nil))
+	}
+	return c
+}
+
+// TestPodsOfTheSamePoliciesShareATier expects one tier and one stack in a direction, whatever the number of pods, and
+// that a policy more or less leads all pods to the same next one.
+func TestPodsOfTheSamePoliciesShareATier(t *testing.T) {
+	c := denied(20, 50)
+	last := types.NamespacedName{Namespace: "ns", Name: "p49"}
+	for range 3 {
+		p := c.Program()
+		if len(c.tiers) != 1 || len(p.Tiers) != 1 || len(p.Stacks) != 1 {
+			t.Fatalf("%d interned tiers; the program has %d tiers and %d stacks, want one of each", len(c.tiers), len(p.Tiers), len(p.Stacks))
+		}
+		c.DeletePolicy(last)
+		for _, tier := range p.Tiers {
+			if len(tier.Policies) != 49 || tier.Default != program.Deny {
+				t.Errorf("a tier of %d policies that defaults to %s", len(tier.Policies), tier.Default)
+			}
+		}
+		c.SetPolicy(&networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: last.Namespace, Name: last.Name}})
+	}
+}
+
+// TestPodEventsCostTheSame expects that an event of a pod allocates no more with a thousand policies than with ten,
+// which it would if it spelled out the names of all of them.
+func TestPodEventsCostTheSame(t *testing.T) {
+	const events = 100
+	cost := func(policies int) uint64 {
+		c := denied(1, policies)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for i := range events {
+			c.SetPod(podAt("pod-0", "a", fmt.Sprintf("10.0.1.%d", i%2+1), nil))
+			c.TakeDelta()
+		}
+		runtime.ReadMemStats(&after)
+		return (after.TotalAlloc - before.TotalAlloc) / events
+	}
+	if few, many := cost(10), cost(1000); many > few+few/4 {
+		t.Errorf("a pod event allocates %d bytes with 1,000 policies and %d with 10", many, few)
+	}
+}
+
+// TestEqualFingerprints expects that tiers stay apart although the fingerprints of all policies are the same.
+func TestEqualFingerprints(t *testing.T) {
+	c := New(Options{Node: "a"})
+	pods := []*pod{{}, {}, {}}
+	a := newPolicy(types.NamespacedName{Namespace: "ns", Name: "a"}, &parsed{})
+	b := newPolicy(types.NamespacedName{Namespace: "ns", Name: "b"}, &parsed{})
+	b.prints = a.prints
+	for i, pol := range []*policy{a, b, a} {
+		c.isolate(pods[i], pol, program.Ingress, true)
+	}
+	first, second := pods[0].tiers[program.Ingress], pods[1].tiers[program.Ingress]
+	if first == second || first.id == second.id || first != pods[2].tiers[program.Ingress] {
+		t.Fatalf("tiers %+v and %+v of different policies", first, second)
+	}
+	// The first tier is forgotten while the program still has it; its ID must not go to another one.
+	c.useTier(first)
+	c.isolate(pods[0], a, program.Ingress, false)
+	c.isolate(pods[2], a, program.Ingress, false)
+	c.isolate(pods[1], b, program.Ingress, false)
+	c.isolate(pods[1], b, program.Ingress, true)
+	if got := pods[1].tiers[program.Ingress].id; got == first.id {
+		t.Errorf("the tier of another policy has the ID %s, which the program still has for the first", got)
+	}
+}
