@@ -9,8 +9,13 @@ import (
 
 // settle brings the program's Locals up to date at the addresses that the event touched.
 func (c *Compiler) settle() {
+	// All next stacks are counted before any previous one goes, so that those in both stay.
+	var prev []program.StackID
 	for a := range c.dirty {
-		c.settleLocal(a)
+		prev = append(prev, c.settleLocal(a)...)
+	}
+	for _, id := range prev {
+		c.releaseStack(id)
 	}
 	clear(c.dirty)
 	c.settleBridges()
@@ -27,20 +32,15 @@ func (c *Compiler) settleBridges() {
 	}
 }
 
-func (c *Compiler) settleLocal(a netip.Addr) {
+// settleLocal brings one address up to date and returns the stacks that it no longer counts for.
+func (c *Compiler) settleLocal(a netip.Addr) []program.StackID {
 	next, tiers := c.judge(a)
 	prev := c.prog.Locals[a]
 	if equalLocal(prev, next) {
-		return
+		return nil
 	}
-	// The next stacks are counted before the previous ones go, so that those in both stay.
 	for _, t := range tiers {
 		c.useTier(t)
-	}
-	if prev != nil {
-		for _, id := range slices.Concat(prev.Ingress, prev.Egress) {
-			c.releaseStack(id)
-		}
 	}
 	c.isolated += isolated(next) - isolated(prev)
 	if next == nil {
@@ -49,6 +49,10 @@ func (c *Compiler) settleLocal(a netip.Addr) {
 		c.prog.Locals[a] = next
 	}
 	c.delta.Locals[a] = struct{}{}
+	if prev == nil {
+		return nil
+	}
+	return slices.Concat(prev.Ingress, prev.Egress)
 }
 
 // judge returns how an address is judged, with the tiers that do so; nil if no pod of this node reports it.
