@@ -146,7 +146,7 @@ func (c *Compiler) useTier(t *tier) {
 	}
 	c.prog.Tiers[t.id] = pt
 	c.prog.Stacks[id] = &program.Stack{ID: id, Direction: t.d, Tiers: []program.TierID{t.id}}
-	c.delta.Tiers[t.id], c.delta.Stacks[id] = struct{}{}, struct{}{}
+	c.delta.Stacks[id] = struct{}{}
 }
 
 // releaseStack takes back one useTier.
@@ -157,7 +157,6 @@ func (c *Compiler) releaseStack(id program.StackID) {
 	delete(c.stackRefs, id)
 	for _, t := range c.prog.Stacks[id].Tiers {
 		delete(c.prog.Tiers, t)
-		c.delta.Tiers[t] = struct{}{}
 	}
 	delete(c.prog.Stacks, id)
 	c.delta.Stacks[id] = struct{}{}

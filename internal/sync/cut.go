@@ -55,13 +55,10 @@ func touches(p *program.Program, d *program.Delta, addr netip.Addr, local *progr
 }
 
 func stackTouched(p *program.Program, d *program.Delta, id program.StackID) bool {
-	if len(d.Policies)+len(d.Tiers) == 0 {
+	if len(d.Policies) == 0 {
 		return false
 	}
 	for _, tier := range p.TiersOf(id) {
-		if _, ok := d.Tiers[tier.ID]; ok {
-			return true
-		}
 		for _, policy := range tier.Policies {
 			if _, ok := d.Policies[policy]; ok {
 				return true

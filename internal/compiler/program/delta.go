@@ -7,11 +7,11 @@ import (
 
 // Delta names what may differ between two states of a Program. It holds keys, never values: the reader
 // looks up the current value in the Program, so deltas add up by union, and a lost or doubled event cannot
-// leave a wrong value behind. A key that the Program no longer has was removed.
+// leave a wrong value behind. A key that the Program no longer has was removed. Tiers need no keys: they never change,
+// and come and go with the stacks that refer to them.
 type Delta struct {
 	Locals   map[netip.Addr]struct{}
 	Stacks   map[StackID]struct{}
-	Tiers    map[TierID]struct{}
 	Policies map[PolicyRef]struct{}
 	// Sets holds, for each set that appeared, vanished or changed, the members that may have changed.
 	Sets map[SetID]map[Member]struct{}
@@ -24,7 +24,6 @@ func NewDelta() *Delta {
 	return &Delta{
 		Locals:   map[netip.Addr]struct{}{},
 		Stacks:   map[StackID]struct{}{},
-		Tiers:    map[TierID]struct{}{},
 		Policies: map[PolicyRef]struct{}{},
 		Sets:     map[SetID]map[Member]struct{}{},
 	}
@@ -40,9 +39,6 @@ func (p *Program) Everything() *Delta {
 	for id := range p.Stacks {
 		d.Stacks[id] = struct{}{}
 	}
-	for id := range p.Tiers {
-		d.Tiers[id] = struct{}{}
-	}
 	for id := range p.Policies {
 		d.Policies[id] = struct{}{}
 	}
@@ -57,7 +53,7 @@ func (p *Program) Everything() *Delta {
 
 // Empty reports whether nothing changed.
 func (d *Delta) Empty() bool {
-	return !d.Bridges && len(d.Locals)+len(d.Stacks)+len(d.Tiers)+len(d.Policies)+len(d.Sets) == 0
+	return !d.Bridges && len(d.Locals)+len(d.Stacks)+len(d.Policies)+len(d.Sets) == 0
 }
 
 // Set notes that the set appeared, vanished or changed, and returns its member keys, to be added to.
@@ -75,7 +71,6 @@ func (d *Delta) Merge(o *Delta) {
 	d.Bridges = d.Bridges || o.Bridges
 	maps.Copy(d.Locals, o.Locals)
 	maps.Copy(d.Stacks, o.Stacks)
-	maps.Copy(d.Tiers, o.Tiers)
 	maps.Copy(d.Policies, o.Policies)
 	for id, members := range o.Sets {
 		maps.Copy(d.Set(id), members)

@@ -42,9 +42,8 @@ type Book[C, S any, E comparable] struct {
 	combinations map[combinationKey]*Combination
 	// parts holds what each combination contributes to the ruleset.
 	parts map[*Combination]Unit[C, S]
-	// byPolicy, byTier and byStack find the combinations to render again.
+	// byPolicy and byStack find the combinations to render again.
 	byPolicy links[program.PolicyRef]
-	byTier   links[program.TierID]
 	byStack  links[program.StackID]
 	// policies holds the chains of policies that units jump to.
 	policies map[PolicyChain]*policyUnit[C, S]
@@ -80,7 +79,7 @@ func NewBook[C, S any, E comparable](spell Spelling[C, S, E], chains map[string]
 func (b *Book[C, S, E]) clear() {
 	b.combinations = map[combinationKey]*Combination{}
 	b.parts = map[*Combination]Unit[C, S]{}
-	b.byPolicy, b.byTier, b.byStack = links[program.PolicyRef]{}, links[program.TierID]{}, links[program.StackID]{}
+	b.byPolicy, b.byStack = links[program.PolicyRef]{}, links[program.StackID]{}
 	b.policies = map[PolicyChain]*policyUnit[C, S]{}
 	b.fixed = map[string]Unit[C, S]{}
 	b.setRefs = map[string]int{}
@@ -153,9 +152,6 @@ func (b *Book[C, S, E]) affected(d *program.Delta) map[*Combination]struct{} {
 	out := map[*Combination]struct{}{}
 	for id := range d.Stacks {
 		b.byStack.collect(id, out)
-	}
-	for id := range d.Tiers {
-		b.byTier.collect(id, out)
 	}
 	for ref := range d.Policies {
 		b.byPolicy.collect(ref, out)

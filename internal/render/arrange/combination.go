@@ -177,9 +177,6 @@ func (b *Book[C, S, E]) link(c *Combination) {
 	for _, id := range c.Stacks {
 		b.byStack.add(id, c)
 	}
-	for _, t := range slices.Concat(c.tiers...) {
-		b.byTier.add(t.ID, c)
-	}
 	for _, ref := range c.Policies {
 		b.byPolicy.add(ref, c)
 	}
@@ -188,9 +185,6 @@ func (b *Book[C, S, E]) link(c *Combination) {
 func (b *Book[C, S, E]) unlink(c *Combination) {
 	for _, id := range c.Stacks {
 		b.byStack.remove(id, c)
-	}
-	for _, t := range slices.Concat(c.tiers...) {
-		b.byTier.remove(t.ID, c)
 	}
 	for _, ref := range c.Policies {
 		b.byPolicy.remove(ref, c)
