@@ -90,11 +90,6 @@ func (p Problem) String() string {
 	return printable(b.String())
 }
 
-// AnyRefused says whether a document was refused.
-func AnyRefused(problems []Problem) bool {
-	return slices.ContainsFunc(problems, func(p Problem) bool { return p.Severity == Refused })
-}
-
 // printable escapes what would move a terminal's cursor or start a new line: names and fields come from
 // files that somebody else may have written.
 func printable(s string) string {
