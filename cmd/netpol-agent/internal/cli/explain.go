@@ -163,23 +163,24 @@ type side struct {
 
 // answer judges each pair of addresses of one family.
 func (f *explainFlags) answer(objs *objects) (*answer, error) {
-	from, err := objs.findEnd(f.from, f.files.namespace)
+	c := objs.compile("")
+	from, err := objs.findEnd(c, f.from, f.files.namespace)
 	if err != nil {
 		return nil, fmt.Errorf("--from: %w", err)
 	}
-	to, err := objs.findEnd(f.to, f.files.namespace)
+	to, err := objs.findEnd(c, f.to, f.files.namespace)
 	if err != nil {
 		return nil, fmt.Errorf("--to: %w", err)
 	}
-	a := &answer{From: from.name, To: to.name, Protocol: f.protocol.value, compiler: objs.compile("")}
+	a := &answer{From: from.name, To: to.name, Protocol: f.protocol.value, compiler: c}
 	if a.Port, err = f.portOf(to); err != nil {
 		return nil, err
 	}
-	a.compiler.SetNodeAddrs(append(objs.nodeAddrs(from), objs.nodeAddrs(to)...))
+	c.SetNodeAddrs(append(objs.nodeAddrs(from), objs.nodeAddrs(to)...))
 	for _, src := range from.addrs {
 		for _, dst := range to.addrs {
 			if src.Is4() == dst.Is4() {
-				a.Pairs = append(a.Pairs, judgePair(a.compiler.Program(), f.packet(src, dst, a.Port)))
+				a.Pairs = append(a.Pairs, judgePair(c.Program(), f.packet(src, dst, a.Port)))
 			}
 		}
 	}
