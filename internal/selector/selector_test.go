@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// TestSameMeaningSameText expects one text for selectors that mean the same.
+// TestSameMeaningSameText expects selectors of one meaning to have one text.
 func TestSameMeaningSameText(t *testing.T) {
 	same := []*metav1.LabelSelector{
 		{MatchLabels: map[string]string{"a": "1", "b": "2"}},
@@ -33,8 +33,8 @@ func TestSameMeaningSameText(t *testing.T) {
 	}
 }
 
-// TestSameSelectorSameText reads one selector again and again, with so many requirements of one key that they are
-// not kept in order on the way.
+// TestSameSelectorSameText reads one selector many times. It has so many requirements of one key that the API machinery
+// does not keep their order.
 func TestSameSelectorSameText(t *testing.T) {
 	ls := &metav1.LabelSelector{MatchLabels: map[string]string{}}
 	for i := range 10 {
@@ -62,7 +62,7 @@ func TestSameSelectorSameText(t *testing.T) {
 	}
 }
 
-// TestZeroSelectorMatchesNothing keeps a forgotten error from opening anything.
+// TestZeroSelectorMatchesNothing ensures that an ignored error opens nothing.
 func TestZeroSelectorMatchesNothing(t *testing.T) {
 	if (Selector{}).Matches(nil) || (Selector{}).Matches(map[string]string{"a": "1"}) || (Selector{}).IsEverything() {
 		t.Error("the zero selector matches")
@@ -78,8 +78,8 @@ func TestZeroSelectorMatchesNothing(t *testing.T) {
 	}
 }
 
-// FuzzSelector expects that reading a selector never fails otherwise than with an error, that our canonical
-// form matches as the API machinery's does, and that the index finds a pod exactly if the selector matches.
+// FuzzSelector expects that a bad selector causes nothing but an error, that our canonical form matches as the API
+// machinery's does, and that the index finds a pod exactly if the selector matches it.
 func FuzzSelector(f *testing.F) {
 	for _, s := range []string{
 		`{}`, `{"matchLabels":{"a":"1"}}`, `{"matchExpressions":[{"key":"a","operator":"NotIn","values":["1"]}]}`,
@@ -119,7 +119,7 @@ func indexFinds(s Selector, l map[string]string) bool {
 	return found
 }
 
-// TestIndexReportsEachChangeOnce follows one pod through events of pod, namespace and query.
+// TestIndexReportsEachChangeOnce follows one pod through events of the pod, its namespace and a query.
 func TestIndexReportsEachChangeOnce(t *testing.T) {
 	var log []string
 	ix := NewIndex(func(q string, p PodKey, matches bool) {

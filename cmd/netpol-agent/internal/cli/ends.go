@@ -44,7 +44,7 @@ func (o *objects) findEnd(c *compiler.Compiler, arg, namespace string) (*end, er
 	p := compiler.ReadPod(pod)
 	switch {
 	case p.Over:
-		return nil, fmt.Errorf("pod %s is %s: it has no address any more", p.Name, pod.Status.Phase)
+		return nil, fmt.Errorf("pod %s is %s and no longer has an address", p.Name, pod.Status.Phase)
 	case len(p.Addrs) == 0:
 		return nil, fmt.Errorf("pod %s has no IP address yet (status.podIPs)", p.Name)
 	}

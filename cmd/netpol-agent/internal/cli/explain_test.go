@@ -109,8 +109,8 @@ func TestExplainAgreesWithAgents(t *testing.T) {
 func TestExplainRefuses(t *testing.T) {
 	objs := oddObjects(t)
 	for _, tt := range []struct{ to, port, want string }{
-		{"done", "80", "--to: pod default/done is Succeeded: it has no address any more"},
-		{"failed", "80", "--to: pod default/failed is Failed: it has no address any more"},
+		{"done", "80", "--to: pod default/done is Succeeded and no longer has an address"},
+		{"failed", "80", "--to: pod default/failed is Failed and no longer has an address"},
 		{"none", "80", "--to: pod default/none has no IP address yet (status.podIPs)"},
 		{"no-number", "http", "--port: pod default/no-number names none of its ports: give the port's number"},
 		{"10.0.2.5", "http", "--port: pod default/a-shut names none of its ports: give the port's number"},
