@@ -1,4 +1,4 @@
-// Netpol-agent enforces Kubernetes NetworkPolicy on one node, and answers questions about it.
+// Netpol-agent enforces Kubernetes NetworkPolicy on one node, and shows what the policies decide.
 package main
 
 import (

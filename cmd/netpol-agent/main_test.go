@@ -21,13 +21,13 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/testns"
 )
 
-var update = flag.Bool("update", false, "write what the commands print into the scripts")
+var update = flag.Bool("update", false, "update the scripts with what the commands print")
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"netpol-agent": main, "http-status": httpStatus})
 }
 
-// httpStatus is a command for scripts: it prints the status with which a URL answers.
+// httpStatus is a command for scripts: it prints the HTTP status of a URL.
 func httpStatus() {
 	resp, err := http.Get(os.Args[1])
 	if err != nil {
@@ -38,11 +38,11 @@ func httpStatus() {
 	fmt.Println(resp.StatusCode)
 }
 
-// TestScripts runs the command line as a user does, one file a subject. $EXAMPLES has the example policies;
-// $WORK/kubeconfig leads to an API server that lists what stands in cluster.yaml.
+// TestScripts runs the command line as a user does, one file per subject. $EXAMPLES holds the example policies;
+// $WORK/kubeconfig leads to an API server that lists the objects of cluster.yaml.
 func TestScripts(t *testing.T) { runScripts(t, "testdata/script") }
 
-// TestKernelScripts runs what needs nf_tables, in network namespaces that end with the command.
+// TestKernelScripts runs the commands that need nf_tables, in network namespaces that end with the command.
 func TestKernelScripts(t *testing.T) {
 	if os.Geteuid() != 0 {
 		testns.Cannot(t, "needs root to make network namespaces")
@@ -74,7 +74,7 @@ func runScripts(t *testing.T, dir string) {
 	})
 }
 
-// exits runs a command and expects its exit status: exits 2 netpol-agent render.
+// exits runs a command and expects an exit status, as in "exits 2 netpol-agent render".
 func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: exits STATUS COMMAND ARGS...")
@@ -95,7 +95,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// serveCluster starts an API server that knows how to list, and writes a kubeconfig that leads to it.
+// serveCluster starts an API server that can only list, and writes a kubeconfig for it.
 func serveCluster(env *testscript.Env) error {
 	cluster := filepath.Join(env.WorkDir, "cluster.yaml")
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -131,8 +131,8 @@ contexts: [{name: test, context: {cluster: test}}, {name: gone, context: {cluste
 	return os.WriteFile(filepath.Join(env.WorkDir, "kubeconfig"), []byte(kubeconfig), 0o600)
 }
 
-// serveDaemonSet answers for a DaemonSet if daemonset.json has one: changed or not, its controller knows. No pod is in
-// its namespace. What the change was goes to patch.json.
+// serveDaemonSet serves the DaemonSet of daemonset.json, if there is one. Its controller has always seen the latest
+// change, and its namespace has no pods. A change is written to patch.json.
 func serveDaemonSet(w http.ResponseWriter, r *http.Request, dir string) {
 	if strings.HasPrefix(r.URL.Path, "/api/v1/namespaces/") && strings.HasSuffix(r.URL.Path, "/pods") && r.Method == http.MethodGet {
 		writeList(w, "v1 PodList", []any{})
@@ -158,7 +158,7 @@ func serveDaemonSet(w http.ResponseWriter, r *http.Request, dir string) {
 	_, _ = w.Write(set)
 }
 
-// writeList answers with a list; kind is "apiVersion kind".
+// writeList answers with a list. kind is "apiVersion kind".
 func writeList(w http.ResponseWriter, kind string, items any) {
 	version, kind, _ := strings.Cut(kind, " ")
 	w.Header().Set("Content-Type", "application/json")

@@ -13,20 +13,20 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 )
 
-// writeArchive writes the tar of an OCI image layout whose only entry is the index, under the image's name.
+// writeArchive writes the tar of an OCI image layout. Its only entry is the index, under the image's name.
 func (s spec) writeArchive(w io.Writer, index v1.ImageIndex) error {
 	dir, err := os.MkdirTemp("", "netpol-agent-image")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
+	defer os.RemoveAll(dir) //nolint:errcheck // it is temporary
 	path, err := layout.Write(dir, empty.Index)
 	if err != nil {
 		return err
 	}
 	err = path.AppendIndex(index, layout.WithAnnotations(map[string]string{
 		"org.opencontainers.image.ref.name": s.Version,
-		// containerd takes the full name from here.
+		// containerd reads the full name from this annotation.
 		"io.containerd.image.name": s.Name + ":" + s.Version,
 	}))
 	if err != nil {
@@ -39,7 +39,7 @@ func (s spec) writeArchive(w io.Writer, index v1.ImageIndex) error {
 	return tw.Close()
 }
 
-// tarFolder writes what is in a folder, in the order of names.
+// tarFolder writes the contents of a folder in the order of their names.
 func (s spec) tarFolder(tw *tar.Writer, dir string) error {
 	return filepath.WalkDir(dir, func(file string, e fs.DirEntry, err error) error {
 		if err != nil || file == dir {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds the image of the present commit twice, from copies of its sources in two folders, the second time with an
-# empty build cache, and fails unless archive and SBOM are the same to the byte. What "make image" has written and
-# the caches stay as they are.
+# Builds the image of the current commit twice, from copies of the sources in two folders, the second time with an empty
+# build cache. Fails unless archive and SBOM are identical to the byte. Leaves the output of "make image" and the caches
+# as they are.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -24,4 +24,4 @@ GOCACHE=$tmp/cache build "$second"
 for file in netpol-agent-image.tar netpol-agent-image.spdx.json; do
 	cmp "$first/bin/$file" "$second/bin/$file"
 done
-echo "commit $commit gives the same image twice: $(sha256sum <"$first/bin/netpol-agent-image.tar" | cut -d' ' -f1)"
+echo "both builds of commit $commit are identical: $(sha256sum <"$first/bin/netpol-agent-image.tar" | cut -d' ' -f1)"

@@ -21,11 +21,11 @@ import (
 // debianPackage is a Debian package that goes into an image.
 type debianPackage struct {
 	Path, Name, Version, Arch, SHA256 string
-	// Control is what dpkg knows of it.
+	// Control holds the control fields.
 	Control []byte
 }
 
-// debianPackages reads the packages in a folder, in the order of their files' names.
+// debianPackages reads the packages of a folder in the order of their file names.
 func debianPackages(dir string) ([]debianPackage, error) {
 	paths, err := filepath.Glob(filepath.Join(dir, "*.deb"))
 	if err != nil || len(paths) == 0 {
@@ -58,7 +58,7 @@ func debianPackages(dir string) ([]debianPackage, error) {
 
 func dpkgDeb(args ...string) ([]byte, error) {
 	var complaint bytes.Buffer
-	// It ends by itself, and an interrupt reaches it as it reaches us.
+	// dpkg-deb ends by itself, and an interrupt reaches it as it reaches this process.
 	cmd := exec.CommandContext(context.Background(), "dpkg-deb", args...)
 	cmd.Stderr = &complaint
 	out, err := cmd.Output()
@@ -68,15 +68,15 @@ func dpkgDeb(args ...string) ([]byte, error) {
 	return out, nil
 }
 
-// entry is a file or a link of a layer.
+// entry is a file or symbolic link of a layer.
 type entry struct {
 	mode int64
 	data []byte
 	link string
 }
 
-// debianLayer is the tar of the packages' files, as far as programs or licenses need them. /bin, /sbin, /lib and
-// /lib64 are links into /usr, as on any Debian system.
+// debianLayer returns the tar of those files of the packages that programs need or that hold licenses. /bin, /sbin, /lib
+// and /lib64 are links into /usr, as on any Debian system.
 func (s spec) debianLayer(packages []debianPackage) ([]byte, error) {
 	entries := map[string]entry{}
 	for _, p := range packages {
@@ -87,7 +87,7 @@ func (s spec) debianLayer(packages []debianPackage) ([]byte, error) {
 		if err := p.unpack(bytes.NewReader(files), entries); err != nil {
 			return nil, fmt.Errorf("%s: %w", p.Path, err)
 		}
-		// Where scanners look for packages in an image that has no dpkg.
+		// Scanners look here for packages in an image without dpkg.
 		entries["var/lib/dpkg/status.d/"+p.Name] = entry{mode: 0o644, data: p.Control}
 	}
 	for _, dir := range merged {
@@ -95,7 +95,7 @@ func (s spec) debianLayer(packages []debianPackage) ([]byte, error) {
 			entries[dir] = entry{link: "usr/" + dir}
 		}
 	}
-	// What the package's own script would make: the plain names lead to the nft variant.
+	// The package's own script would make these links: the plain names lead to the nft variant.
 	for _, family := range []string{"iptables", "ip6tables"} {
 		for _, what := range []string{"", "-save", "-restore"} {
 			if _, there := entries["usr/sbin/"+family+"-nft"+what]; there {
@@ -106,7 +106,7 @@ func (s spec) debianLayer(packages []debianPackage) ([]byte, error) {
 	return s.tarEntries(entries)
 }
 
-// unpack takes what a package brings.
+// unpack adds the wanted files of the package to into.
 func (p debianPackage) unpack(files io.Reader, into map[string]entry) error {
 	for r := tar.NewReader(files); ; {
 		hdr, err := r.Next()
@@ -129,13 +129,13 @@ func (p debianPackage) unpack(files io.Reader, into map[string]entry) error {
 		case tar.TypeSymlink:
 			e.link = hdr.Linkname
 		default:
-			return fmt.Errorf("%s: a file of type %q", hdr.Name, hdr.Typeflag)
+			return fmt.Errorf("%s: unexpected type of file %q", hdr.Name, hdr.Typeflag)
 		}
 		into[name] = e
 	}
 }
 
-// merged are the folders that are links to those of the same name in /usr.
+// merged are the folders that are links to the folders of the same name in /usr.
 var merged = []string{"bin", "lib", "lib64", "sbin"}
 
 func usrMerged(name string) string {
@@ -145,7 +145,7 @@ func usrMerged(name string) string {
 	return name
 }
 
-// wanted leaves out what no program of the image opens, but no license.
+// wanted reports whether a program of the image may open the file, or whether it holds a license.
 func (p debianPackage) wanted(name string) bool {
 	in := func(pattern string) bool { is, _ := path.Match(pattern, name); return is }
 	switch {
@@ -157,7 +157,7 @@ func (p debianPackage) wanted(name string) bool {
 	return !strings.HasPrefix(name, "usr/share/") && !strings.HasPrefix(name, "etc/ld.so.conf.d/") && !strings.Contains(name, "/gconv/")
 }
 
-// tarEntries writes files and links in the order of their names.
+// tarEntries returns the tar of files and links, in the order of their names.
 func (s spec) tarEntries(entries map[string]entry) ([]byte, error) {
 	var buf bytes.Buffer
 	tw := tar.NewWriter(&buf)

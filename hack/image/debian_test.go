@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// needDpkg ends a test on a machine without Debian's tools; in CI that is a failure.
+// needDpkg skips the test on a machine without Debian's tools, or fails it in CI.
 func needDpkg(t *testing.T) {
 	t.Helper()
 	_, err := exec.LookPath("dpkg-deb")
@@ -26,7 +26,7 @@ func needDpkg(t *testing.T) {
 	t.Skip(err)
 }
 
-// packed builds a Debian package of these files; those that begin with "->" are links.
+// packed builds a Debian package of the files. Content that begins with "->" makes a link.
 func packed(t *testing.T, dir, name string, files map[string]string) {
 	t.Helper()
 	needDpkg(t)
@@ -52,7 +52,7 @@ func packed(t *testing.T, dir, name string, files map[string]string) {
 	}
 }
 
-// withPackages is the sample with two packages for one of its platforms.
+// withPackages returns the sample with two packages for one of its platforms.
 func withPackages(t *testing.T) spec {
 	t.Helper()
 	dir := t.TempDir()

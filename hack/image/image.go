@@ -24,7 +24,7 @@ const (
 	description = "Enforces Kubernetes NetworkPolicy on a node, beside a network plugin that does not"
 )
 
-// index is the image of all platforms.
+// index returns the image of all platforms.
 func (s spec) index() (v1.ImageIndex, error) {
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	for _, b := range s.Binaries {
@@ -39,7 +39,7 @@ func (s spec) index() (v1.ImageIndex, error) {
 	}
 	annotated, ok := mutate.Annotations(index, s.labels()).(v1.ImageIndex)
 	if !ok {
-		return nil, errors.New("annotations made something else of an index")
+		return nil, errors.New("annotating the index returned something that is not an index")
 	}
 	return annotated, nil
 }
@@ -56,9 +56,9 @@ func (s spec) labels() map[string]string {
 	}
 }
 
-// image is one platform's: a layer with the program and its license, on one with Debian packages if there are any,
-// and nothing to start but the program. It runs as root, because Kubernetes gives added capabilities to root alone; the
-// DaemonSet takes all others away.
+// image returns the image of one platform: a layer with the program and its license, above a layer of Debian packages if
+// there are any. It starts the program as root, because Kubernetes gives added capabilities to root alone; the DaemonSet
+// drops all others.
 func (s spec) image(b binary) (v1.Image, error) {
 	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 	search := "/" + path.Dir(programPath)
@@ -101,7 +101,7 @@ func (s spec) image(b binary) (v1.Image, error) {
 	return mutate.ConfigFile(img, cfg)
 }
 
-// add puts a layer on an image.
+// add adds a layer to an image.
 func (s spec) add(img v1.Image, content []byte, comment string) (v1.Image, error) {
 	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(content)), nil
@@ -115,7 +115,7 @@ func (s spec) add(img v1.Image, content []byte, comment string) (v1.Image, error
 	})
 }
 
-// layer is the tar of the program and its license. All belong to root, and have the image's time.
+// layer returns the tar of the program and its license. All files belong to root and have the image's time.
 func (s spec) layer(b binary) ([]byte, error) {
 	var buf bytes.Buffer
 	tw := tar.NewWriter(&buf)

@@ -17,7 +17,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// sample is an image whose program is this test's own, a Go binary like any other.
+// sample returns an image whose program is the test binary itself, which is an ordinary Go binary.
 func sample(t *testing.T) spec {
 	t.Helper()
 	exe, err := os.Executable()

@@ -22,15 +22,15 @@ func main() {
 	}
 }
 
-// spec is what an image is made of.
+// spec describes an image.
 type spec struct {
-	// Name is the image's full name without a tag, Version its tag.
+	// Name is the image's full name without tag. Version is its tag.
 	Name, Version string
 	// Commit is the revision of the source.
 	Commit string
-	// Created is the time that the image and its SBOM tell: the commit's, not the clock's.
+	// Created is the time of the image and its SBOM: that of the commit, not of the build.
 	Created time.Time
-	// License is the file with the program's license, which goes along with it.
+	// License is the path of the program's license, which becomes part of the image.
 	License string
 	// Binaries are the programs, ordered by platform.
 	Binaries []binary
@@ -40,7 +40,7 @@ type spec struct {
 type binary struct {
 	Platform v1.Platform
 	Path     string
-	// Packages is a folder with the Debian packages that go along with it, or empty.
+	// Packages is a folder of Debian packages to add, or empty.
 	Packages string
 }
 
@@ -72,12 +72,12 @@ func run(args []string) error {
 func parse(args []string) (s spec, out string, err error) {
 	flags := flag.NewFlagSet("image", flag.ContinueOnError)
 	var created string
-	flags.StringVar(&out, "out", "", "path of what is written, without .tar and .spdx.json")
+	flags.StringVar(&out, "out", "", "path of the files to write, without .tar and .spdx.json")
 	flags.StringVar(&s.Name, "name", "", "full name of the image, without tag")
 	flags.StringVar(&s.Version, "version", "", "version of the program, and the image's tag")
 	flags.StringVar(&s.Commit, "commit", "", "revision of the source")
 	flags.StringVar(&s.License, "license", "LICENSE", "file with the license")
-	flags.StringVar(&created, "created", "", "Unix time that the image tells as its own")
+	flags.StringVar(&created, "created", "", "Unix time of the image")
 	flags.Func("binary", "OS/ARCH=PATH of the program for a platform; may be repeated", func(v string) error {
 		platform, path, ok := strings.Cut(v, "=")
 		if !ok {
@@ -90,7 +90,7 @@ func parse(args []string) (s spec, out string, err error) {
 		s.Binaries = append(s.Binaries, binary{Platform: *p, Path: path})
 		return nil
 	})
-	flags.Func("packages", "OS/ARCH=FOLDER with the Debian packages for a platform; after its -binary", func(v string) error {
+	flags.Func("packages", "OS/ARCH=FOLDER of the Debian packages for a platform; give it after the -binary of the platform", func(v string) error {
 		platform, path, _ := strings.Cut(v, "=")
 		for i := range s.Binaries {
 			if b := &s.Binaries[i]; b.Platform.String() == platform && path != "" {
@@ -98,7 +98,7 @@ func parse(args []string) (s spec, out string, err error) {
 				return nil
 			}
 		}
-		return fmt.Errorf("%q is not OS/ARCH=FOLDER of a platform that has a binary", v)
+		return fmt.Errorf("%q is not OS/ARCH=FOLDER of a platform with a -binary before it", v)
 	})
 	if err := flags.Parse(args); err != nil {
 		return s, "", err
@@ -120,7 +120,7 @@ func parse(args []string) (s spec, out string, err error) {
 	return s, out, nil
 }
 
-// create writes a file that is either whole or not there.
+// create writes a file completely or not at all.
 func create(path string, write func(*os.File) error) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
@@ -129,7 +129,7 @@ func create(path string, write func(*os.File) error) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) //nolint:errcheck // it is gone if all went well
+	defer os.Remove(f.Name()) //nolint:errcheck // it no longer exists after success
 	err = write(f)
 	if e := f.Chmod(0o644); err == nil {
 		err = e

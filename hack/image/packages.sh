@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Puts the Debian packages that the backend iptables runs, with all that they need, into a folder:
+# Downloads the Debian packages that the iptables backend needs, with their dependencies, into a folder:
 #   packages.sh ARCH FOLDER
-# The release is that of this machine's apt sources. apt chooses the versions and checks the signatures; it works in a
-# state of its own, for which nothing is installed, so that it needs no root and changes nothing here. Versions are not
-# pinned: Debian's mirrors keep the present ones only. The image's SBOM names them, with their hashes.
+# The release is that of this machine's apt sources. apt chooses the versions and checks the signatures. It works with a
+# state of its own in which nothing is installed, so it needs no root and changes nothing on this machine. Versions are
+# not pinned, because Debian's mirrors keep only the current ones. The image's SBOM names them, with their hashes.
 set -euo pipefail
 arch=$1 folder=$(realpath -m "$2") # apt takes no relative paths
 
 command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || {
-	echo "packages: apt-get and dpkg-deb are needed: build this image on Debian, or with \"docker build --target iptables\"" >&2
+	echo "packages: apt-get and dpkg-deb are missing: build this image on Debian, or with \"docker build --target iptables\"" >&2
 	exit 1
 }
 mkdir -p "$(dirname "$folder")"
@@ -22,7 +22,7 @@ apt() {
 }
 apt update
 apt --yes --no-install-recommends --download-only install iptables ipset
-# Of this one the image takes the licenses' texts and the release's name; what it needs itself is not needed for these.
+# The image takes the license texts and the name of the release from this package. They need none of its dependencies.
 (cd "$tmp/archives" && apt download base-files)
 mv "$tmp"/archives/*.deb "$tmp/debs/"
 rm -rf "$folder"

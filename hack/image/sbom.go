@@ -19,8 +19,8 @@ import (
 
 const noAssertion = "NOASSERTION"
 
-// writeSBOM writes what the image is made of: the modules that the linker put into its binaries, as these tell
-// themselves, the Go release, and Debian packages.
+// writeSBOM writes the contents of the image: the Go modules that the binaries name as linked into them, the Go release,
+// and the Debian packages.
 func (s spec) writeSBOM(w io.Writer, digest v1.Hash) error {
 	modules, goVersion, err := s.modules()
 	if err != nil {
@@ -71,7 +71,7 @@ func relationship(from common.ElementID, kind string, to *v2_3.Package) *v2_3.Re
 	}
 }
 
-// modules are those of all binaries, and the Go release that built them.
+// modules returns the modules of all binaries, and the Go release that built them.
 func (s spec) modules() ([]debug.Module, string, error) {
 	seen := map[debug.Module]bool{}
 	var all []debug.Module
@@ -82,7 +82,7 @@ func (s spec) modules() ([]debug.Module, string, error) {
 			return nil, "", err
 		}
 		if goVersion != "" && goVersion != info.GoVersion {
-			return nil, "", fmt.Errorf("%s: built by %s, another platform by %s", b.Path, info.GoVersion, goVersion)
+			return nil, "", fmt.Errorf("%s: built by %s, but another platform by %s", b.Path, info.GoVersion, goVersion)
 		}
 		goVersion = info.GoVersion
 		for _, m := range info.Deps {
@@ -117,10 +117,10 @@ func (s spec) imagePackage(digest v1.Hash) *v2_3.Package {
 	}
 }
 
-// notInID is what may not be part of an SPDX identifier.
+// notInID matches what an SPDX identifier must not contain.
 var notInID = regexp.MustCompile(`[^A-Za-z0-9.-]+`)
 
-// goPackage is a Go module. Its licence is not looked up: the module's own sources tell it.
+// goPackage returns the entry of a Go module. Its license is not looked up: it is in the module's own sources.
 func goPackage(path, version, sum string) *v2_3.Package {
 	p := &v2_3.Package{
 		PackageName:             path,
@@ -141,7 +141,8 @@ func goPackage(path, version, sum string) *v2_3.Package {
 	return p
 }
 
-// debianSPDX is a Debian package in the image of a platform. Its licence stands in its own copyright file there.
+// debianSPDX returns the entry of a Debian package in the image of a platform. Its license is in the package's copyright
+// file in the image.
 func debianSPDX(platform v1.Platform, d debianPackage) *v2_3.Package {
 	id := strings.Join([]string{"Debian", platform.Architecture, d.Name, d.Version}, "-")
 	return &v2_3.Package{

@@ -37,7 +37,7 @@ func (f podFacts) equal(o podFacts) bool {
 // and never a peer; pods that are over have given their address back. A terminating pod that still runs is
 // like any other.
 func readPod(p *corev1.Pod, node string) podFacts {
-	if p.Spec.HostNetwork || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
+	if p.Spec.HostNetwork || over(p) {
 		return podFacts{}
 	}
 	return podFacts{
@@ -47,23 +47,6 @@ func readPod(p *corev1.Pod, node string) podFacts {
 		addrs:     podAddrs(p),
 		ports:     podPorts(p),
 	}
-}
-
-// podAddrs gives every address that the pod's status reports, sorted, each once. What is no address is
-// skipped: a pod without one needs no rule.
-func podAddrs(p *corev1.Pod) []netip.Addr {
-	var out []netip.Addr
-	add := func(s string) {
-		if a, err := netip.ParseAddr(s); err == nil {
-			out = append(out, a.Unmap().WithZone(""))
-		}
-	}
-	add(p.Status.PodIP)
-	for _, ip := range p.Status.PodIPs {
-		add(ip.IP)
-	}
-	slices.SortFunc(out, netip.Addr.Compare)
-	return slices.Compact(out)
 }
 
 // podPorts gives the pod's named ports. Containers come before sidecars, and the first port of a name and

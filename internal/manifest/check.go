@@ -14,23 +14,23 @@ import (
 )
 
 const (
-	// maxDepth is far beyond what the types used here nest.
+	// maxDepth is far deeper than the types used here nest.
 	maxDepth = 64
-	// maxAliased is how many nodes one document may reach through aliases, so that a few lines of anchors
-	// cannot grow into gigabytes.
+	// maxAliased limits the nodes that one document may reach through aliases: a few lines of anchors must not
+	// grow into gigabytes.
 	maxAliased = 1 << 16
 )
 
 // checker compares a tree of YAML nodes with a Go type, as strictly as the API server's field validation, but
-// reports every deviation with its place. It gives the tree as values that encoding/json can write.
+// reports every deviation with its place. It returns the tree as values that encoding/json can write.
 type checker struct {
 	structs map[reflect.Type]map[string]reflect.Type
 	report  func(n *yaml.Node, path *path, message string)
-	// aliased counts the nodes of the whole document that were reached through aliases.
+	// aliased counts the nodes of the whole document that are reached through aliases.
 	aliased *int
-	// before is the number of lines of the file in front of the nodes' line 1.
+	// before is the number of lines in the file before line 1 of the nodes.
 	before int
-	// gaveUp is set once a limit was hit and reported, to report it once.
+	// gaveUp is set when an exceeded limit has been reported, so that it is reported only once.
 	gaveUp bool
 }
 
@@ -42,7 +42,7 @@ var (
 	typeMicroTime   = reflect.TypeFor[metav1.MicroTime]()
 )
 
-// value checks n against t.
+// value checks n against t and returns its value.
 func (c *checker) value(n *yaml.Node, t reflect.Type, at *path) any {
 	n, at, ok := c.enter(n, at)
 	if !ok {
@@ -63,7 +63,7 @@ func (c *checker) value(n *yaml.Node, t reflect.Type, at *path) any {
 	case reflect.Map:
 		return c.dictionary(n, t, at)
 	case reflect.Slice:
-		if t.Elem().Kind() != reflect.Uint8 { // []byte is a text in base64
+		if t.Elem().Kind() != reflect.Uint8 { // []byte is a base64 string
 			return c.list(n, t, at)
 		}
 		return c.scalar(n, reflect.TypeFor[string](), at)
@@ -74,7 +74,7 @@ func (c *checker) value(n *yaml.Node, t reflect.Type, at *path) any {
 	}
 }
 
-// enter follows an alias and watches the limits.
+// enter follows an alias. It reports false if that exceeds a limit.
 func (c *checker) enter(n *yaml.Node, at *path) (*yaml.Node, *path, bool) {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
@@ -129,8 +129,8 @@ func (c *checker) dictionary(n *yaml.Node, t reflect.Type, at *path) any {
 	for _, e := range c.entries(n, at) {
 		p := at.key(e.name)
 		if scalarIsNull(dealias(e.value)) {
-			// encoding/json would make it the empty text, which as a label is a value of its own.
-			c.report(e.value, p, "no value")
+			// encoding/json would make it the empty string, which is a valid label value.
+			c.report(e.value, p, "missing value")
 			continue
 		}
 		out[e.name] = c.value(e.value, t.Elem(), p)
@@ -147,7 +147,7 @@ func (c *checker) list(n *yaml.Node, t reflect.Type, at *path) any {
 	for i, item := range n.Content {
 		p := at.item(i)
 		if scalarIsNull(dealias(item)) {
-			// encoding/json would make it a zero value: for a rule the one that allows everything.
+			// encoding/json would make it a zero value, and a zero rule allows everything.
 			c.report(item, p, "empty list item")
 			continue
 		}
@@ -156,7 +156,7 @@ func (c *checker) list(n *yaml.Node, t reflect.Type, at *path) any {
 	return out
 }
 
-// leaf checks types that read their own JSON.
+// leaf checks n against a type that reads its own JSON.
 func (c *checker) leaf(n *yaml.Node, t reflect.Type, at *path) any {
 	v := c.untyped(n, at)
 	text, err := json.Marshal(v)
@@ -168,7 +168,7 @@ func (c *checker) leaf(n *yaml.Node, t reflect.Type, at *path) any {
 	}
 	switch t {
 	case typeIntOrString:
-		c.wrongType(n, at, "a 32-bit number or a text")
+		c.wrongType(n, at, "a 32-bit integer or a string")
 	case typeQuantity:
 		c.wrongType(n, at, `a quantity such as 500m or "1Gi"`)
 	case typeTime, typeMicroTime:
@@ -179,7 +179,7 @@ func (c *checker) leaf(n *yaml.Node, t reflect.Type, at *path) any {
 	return nil
 }
 
-// untyped gives n as it is.
+// untyped returns the value of n without checking its type.
 func (c *checker) untyped(n *yaml.Node, at *path) any {
 	n, at, ok := c.enter(n, at)
 	if !ok {
@@ -228,17 +228,17 @@ func (c *checker) scalar(n *yaml.Node, t reflect.Type, at *path) any {
 	return v
 }
 
-// expectation says in words what a value of a scalar type looks like.
+// expectation describes the values of a scalar type in words.
 func expectation(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Bool:
 		return "true or false"
 	case reflect.String:
-		return "a text"
+		return "a string"
 	case reflect.Float32, reflect.Float64:
 		return "a number"
 	default:
-		return fmt.Sprintf("a whole number of %d bits", t.Bits())
+		return fmt.Sprintf("a %d-bit integer", t.Bits())
 	}
 }
 
@@ -246,7 +246,7 @@ func (c *checker) wrongType(n *yaml.Node, at *path, want string) {
 	c.report(n, at, fmt.Sprintf("expected %s, found %s", want, describeNode(n, want)))
 }
 
-// describeNode says in words what n is.
+// describeNode describes n in words. If want is a string, it says how to make n one.
 func describeNode(n *yaml.Node, want string) string {
 	switch n.Kind {
 	case yaml.MappingNode:
@@ -265,13 +265,13 @@ func describeNode(n *yaml.Node, want string) string {
 	}
 	switch v.(type) {
 	case string:
-		return "the text " + strconv.Quote(value)
+		return "the string " + strconv.Quote(value)
 	case bool:
-		value = "the truth value " + value
+		value = "the boolean " + value
 	default:
 		value = "the number " + value
 	}
-	if want == "a text" {
+	if want == "a string" {
 		value += fmt.Sprintf(" (quote it: %q)", n.Value)
 	}
 	return value
@@ -283,8 +283,8 @@ type entry struct {
 	key, value *yaml.Node
 }
 
-// entries lists a mapping, with its merge keys ("<<") resolved, and reports keys that are given twice or are
-// no text.
+// entries returns the entries of a mapping with its merge keys ("<<") resolved. It reports keys that are given twice or
+// are not strings.
 func (c *checker) entries(n *yaml.Node, at *path) []entry {
 	out := make([]entry, 0, len(n.Content)/2)
 	seen := make(map[string]int, len(n.Content)/2)
@@ -317,8 +317,8 @@ func (c *checker) entries(n *yaml.Node, at *path) []entry {
 	return out
 }
 
-// merge adds the entries of a merge key's value that are not there yet: a mapping, or a list of mappings of
-// which the first counts most.
+// merge adds the entries of a merge key's value that are not yet in out. The value is a mapping, or a list of mappings
+// in which earlier ones win.
 func (c *checker) merge(out []entry, seen map[string]int, value *yaml.Node, at *path) []entry {
 	p := at.key("<<")
 	p.aliased = true

@@ -15,9 +15,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// FuzzRead feeds arbitrary text to the reader. Whatever it is, the reader must not panic, must place every
-// problem inside the file, must load only what loads the same way again, and must agree with kubectl's own
-// conversion about what the text says.
+// FuzzRead feeds arbitrary text to the reader. The reader must never panic, must place every problem inside the file,
+// must load only what loads the same way again, and must agree with kubectl's own conversion on what the text means.
 func FuzzRead(f *testing.F) {
 	files, err := filepath.Glob(filepath.Join("..", "..", "examples", "policies", "*.yaml"))
 	if err != nil || len(files) == 0 {
@@ -53,7 +52,7 @@ func FuzzRead(f *testing.F) {
 	})
 }
 
-// all lists what was loaded.
+// all returns every object that was loaded.
 func all(o *Objects) []metav1.Object {
 	var out []metav1.Object
 	for _, x := range o.Pods {
@@ -80,7 +79,7 @@ func toJSON(t *testing.T, v any) []byte {
 	return text
 }
 
-// readAgain writes what was loaded as JSON, reads that, and expects the same.
+// readAgain writes the loaded objects as JSON, reads them again and expects the same objects.
 func readAgain(t *testing.T, o *Objects) {
 	t.Helper()
 	list := map[string]any{"apiVersion": coreVersion, "kind": kindList, "items": all(o)}
@@ -95,8 +94,8 @@ func readAgain(t *testing.T, o *Objects) {
 	}
 }
 
-// compareWithKubectl checks that a document that loaded means the same to the library that kubectl reads YAML
-// with, a parser of another generation.
+// compareWithKubectl checks that a document that loaded means the same to the YAML library of kubectl, which has a
+// different parser.
 func compareWithKubectl(t *testing.T, data []byte, objects *Objects, problems []Problem) {
 	t.Helper()
 	loaded := all(objects)
@@ -109,7 +108,7 @@ func compareWithKubectl(t *testing.T, data []byte, objects *Objects, problems []
 	}
 	var document metav1.TypeMeta
 	if json.Unmarshal(text, &document) == nil && strings.HasSuffix(document.Kind, "List") {
-		return // what was loaded is its only item
+		return // the object is its only item
 	}
 	theirs, ok := reflect.New(reflect.TypeOf(loaded[0]).Elem()).Interface().(metav1.Object)
 	if !ok {

@@ -27,11 +27,11 @@ const (
 type kindInfo struct {
 	apiVersion, kind string
 	namespaced       bool
-	// make gives an empty object of the kind.
+	// make returns an empty object of the kind.
 	make func() metav1.Object
 }
 
-// loadedKinds lists the kinds that load; each also loads as a list of its own ("PodList").
+// loadedKinds returns the kinds that load. Each also loads as a typed list ("PodList").
 func loadedKinds() []kindInfo {
 	return []kindInfo{
 		{coreVersion, kindPod, true, func() metav1.Object { return &corev1.Pod{} }},
@@ -41,19 +41,19 @@ func loadedKinds() []kindInfo {
 	}
 }
 
-// setType fills in apiVersion and kind, which the items of a typed list need not have.
+// setType sets apiVersion and kind, which the items of a typed list may lack.
 func (k *kindInfo) setType(obj metav1.Object) {
 	if o, ok := obj.(runtime.Object); ok {
 		o.GetObjectKind().SetGroupVersionKind(schema.FromAPIVersionAndKind(k.apiVersion, k.kind))
 	}
 }
 
-// class says what to do with a document.
+// class is what to do with a document.
 type class struct {
-	// load is the kind to read the document, or each item of it, as; nil in a list of mixed kinds.
+	// load is the kind as which to read the document, or each of its items; nil for a list of mixed kinds.
 	load *kindInfo
 	list bool
-	// refuse or ignore says why the document does not load.
+	// refuse or ignore is the reason why the document does not load.
 	refuse, ignore string
 }
 
@@ -71,7 +71,7 @@ func classify(apiVersion, kind string) class {
 			return class{load: &k, list: isList}
 		}
 		if builtinGroup(apiVersion) {
-			return class{refuse: fmt.Sprintf("kind %s of %s is not known; it loads as apiVersion %s", kind, apiVersion, k.apiVersion)}
+			return class{refuse: fmt.Sprintf("unknown kind %s of %s: use apiVersion %s", kind, apiVersion, k.apiVersion)}
 		}
 	}
 	if restrictsTraffic(apiVersion, itemKind) {
@@ -85,13 +85,13 @@ func classify(apiVersion, kind string) class {
 	return class{ignore: fmt.Sprintf("kind %s of %s is not used here", kind, apiVersion)}
 }
 
-// builtinGroup says whether the API group is one that Kubernetes itself reserves.
+// builtinGroup reports whether Kubernetes reserves the API group for itself.
 func builtinGroup(apiVersion string) bool {
 	group, _, found := strings.Cut(apiVersion, "/")
 	return !found || !strings.Contains(group, ".") || strings.HasSuffix(group, ".k8s.io") && group != "policy.networking.k8s.io"
 }
 
-// restrictsTraffic recognises policies that other software, or a later version, enforces on packets.
+// restrictsTraffic reports whether the kind is a policy on packets that other software, or a later version, enforces.
 func restrictsTraffic(apiVersion, kind string) bool {
 	lower := strings.ToLower(kind)
 	group, _, _ := strings.Cut(apiVersion, "/")
@@ -105,7 +105,8 @@ func restrictsTraffic(apiVersion, kind string) bool {
 	return lower != strings.ToLower(kindPolicy) && strings.Contains(lower, "networkpolicy")
 }
 
-// misspelt gives the kind that was probably meant. It is bold only about policies, because a Job is no Pod.
+// misspelt returns the kind that was probably meant, or nothing. Only NetworkPolicy is guessed from a similar spelling,
+// because a Job is no Pod; the other kinds may differ in case alone.
 func misspelt(kind string) string {
 	for _, k := range loadedKinds() {
 		if strings.EqualFold(kind, k.kind) {

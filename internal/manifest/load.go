@@ -10,27 +10,27 @@ import (
 	"strings"
 )
 
-// DefaultMaxBytes is the size of the largest file that is read unless Options say otherwise: room for the
-// pods of a cluster of several thousand.
+// DefaultMaxBytes is the largest size of a file, in bytes, unless Options set another. It has room for several thousand
+// pods.
 const DefaultMaxBytes = 64 << 20
 
-// Stdin is the path that stands for the standard input.
+// Stdin is the path that means standard input.
 const Stdin = "-"
 
-// Options of reading. The zero value is usable.
+// Options for reading. The zero value is ready to use.
 type Options struct {
 	// Namespace of objects that name none; "default" if empty.
 	Namespace string
-	// Stdin is what the path "-" reads.
+	// Stdin is read for the path "-".
 	Stdin io.Reader
-	// MaxBytes bounds the size of a file, in bytes; DefaultMaxBytes if 0.
+	// MaxBytes limits the size of a file in bytes; DefaultMaxBytes if 0.
 	MaxBytes int64
 }
 
-// Load reads files and directories. Of a directory it reads what is named *.yaml, *.yml or *.json, in it and
-// in the directories below it, in the order of the names, but nothing whose name starts with a dot.
+// Load reads files and directories. In a directory and below it, it reads the files named *.yaml, *.yml or *.json, in
+// the order of their names, and skips names that start with a dot.
 //
-// Mistakes in the content are Problems. The error is for paths that cannot be read; then nothing is given.
+// Mistakes in the content are returned as Problems. If a path cannot be read, Load returns only the error.
 func Load(paths []string, opts Options) (*Objects, []Problem, error) {
 	r := newReader(opts)
 	for _, p := range paths {
@@ -55,14 +55,14 @@ func Load(paths []string, opts Options) (*Objects, []Problem, error) {
 	return objects, problems, nil
 }
 
-// Read reads one file's content; name is what problems call the file.
+// Read reads the content of one file. Problems call the file by name.
 func Read(name string, data []byte, opts Options) (*Objects, []Problem) {
 	r := newReader(opts)
 	r.file(name, data)
 	return r.result()
 }
 
-// directory lists the files of a directory that hold manifests.
+// directory returns the manifest files in and below a directory.
 func directory(root string) ([]string, error) {
 	var files []string
 	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
@@ -71,7 +71,7 @@ func directory(root string) ([]string, error) {
 			return err
 		case p == root:
 			return nil
-		case strings.HasPrefix(d.Name(), "."): // the hidden copies of a mounted ConfigMap among them
+		case strings.HasPrefix(d.Name(), "."): // such as the hidden copies in a mounted ConfigMap
 			if d.IsDir() {
 				return filepath.SkipDir
 			}
@@ -94,12 +94,12 @@ func directory(root string) ([]string, error) {
 	return files, nil
 }
 
-// content reads one file, or the standard input.
+// content returns the content of one file, or of standard input.
 func (r *reader) content(name string) ([]byte, error) {
 	in := r.opts.Stdin
 	if name == Stdin {
 		if in == nil {
-			return nil, fmt.Errorf("%s: there is no standard input", name)
+			return nil, fmt.Errorf("%s: no standard input to read", name)
 		}
 	} else {
 		f, err := os.Open(name)
@@ -114,7 +114,7 @@ func (r *reader) content(name string) ([]byte, error) {
 		return nil, fmt.Errorf("reading %s: %w", name, err)
 	}
 	if int64(len(data)) > r.opts.MaxBytes {
-		return nil, fmt.Errorf("%s: larger than %d MiB; split it", name, r.opts.MaxBytes>>20)
+		return nil, fmt.Errorf("%s: file is larger than %d MiB: split it", name, r.opts.MaxBytes>>20)
 	}
 	return data, nil
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// write makes a file below dir, and the directories to it.
+// write makes a file below dir, with the directories that it needs.
 func write(t *testing.T, dir, name, content string) {
 	t.Helper()
 	path := filepath.Join(dir, name)
@@ -78,8 +78,8 @@ func TestLoadErrors(t *testing.T) {
 	}{
 		{"no such file", filepath.Join(empty, "x.yaml"), Options{}, "no such file or directory"},
 		{"nothing in the directory", empty, Options{}, "no *.yaml, *.yml or *.json file in this directory"},
-		{"too large", big, Options{MaxBytes: 1 << 20}, "larger than 1 MiB; split it"},
-		{"no standard input", Stdin, Options{}, "there is no standard input"},
+		{"too large", big, Options{MaxBytes: 1 << 20}, "larger than 1 MiB: split it"},
+		{"no standard input", Stdin, Options{}, "no standard input to read"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			o, _, err := Load([]string{tt.path}, tt.opts)
@@ -93,7 +93,7 @@ func TestLoadErrors(t *testing.T) {
 	}
 }
 
-// The examples are the project's first users: each must load, but for the two that show refusals.
+// The examples are the first manifests that a user reads: all must load, except the two that show refusals.
 func TestExamples(t *testing.T) {
 	dir := filepath.Join("..", "..", "examples", "policies")
 	files, err := directory(dir)

@@ -1,14 +1,13 @@
-// Package manifest reads Kubernetes objects from YAML or JSON files, strictly, and says where in which file
-// each of them, and each mistake, stands.
+// Package manifest reads Kubernetes objects from YAML or JSON files, strictly, and knows the place of each object and
+// of each mistake in its file.
 //
-// It decides which documents load: those whose every field is known, of the right type and given once, as the
-// API server's strict field validation would have it. It does not decide what an object means, nor whether
-// its values make sense: a CIDR that is none, or a selector with an unknown operator, loads, and the compiler
-// judges it. A document that does not load is reported and leaves the others alone.
+// It decides which documents load: those whose fields are all known, of the right type and given once, as the API
+// server's strict field validation demands. It does not decide what an object means, nor whether its values make
+// sense: an invalid CIDR or an unknown selector operator loads, and the compiler judges it. A document that does not
+// load is reported and does not affect the others.
 //
-// Kinds that this project does not use are skipped, except kinds that restrict traffic: they are refused,
-// since a policy that is silently left out would make the outcome look more open, or more closed, than the
-// author's cluster is.
+// Kinds that this project does not use are skipped, except kinds that restrict traffic. Those are refused: without
+// them the result would look more open, or more closed, than the author's cluster is.
 package manifest
 
 import (
@@ -22,30 +21,30 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 )
 
-// Objects is what was read, each list sorted by namespace and name. Of two documents for one object the later
-// one counts, as with "kubectl apply".
+// Objects are the objects that were read, each list sorted by namespace and name. If two documents define one object,
+// the later one counts, as with "kubectl apply".
 type Objects struct {
 	Pods       []*corev1.Pod
 	Namespaces []*corev1.Namespace
 	Policies   []*networkingv1.NetworkPolicy
 	Nodes      []*corev1.Node
-	// Source says where the objects stand.
+	// Source knows the places of the objects in the files.
 	Source *Source
 }
 
-// Severity says what became of what a Problem speaks of.
+// Severity is what happened to the document of a Problem.
 type Severity uint8
 
 const (
-	// Refused means that the document, or the list item, did not load.
+	// Refused means that the document or list item did not load.
 	Refused Severity = iota
-	// Replaced means that an object was loaded and then replaced by a later document of the same name.
+	// Replaced means that a later document replaced the object.
 	Replaced
-	// Ignored means that the document is of a kind that is not used here.
+	// Ignored means that the kind of the document is not used here.
 	Ignored
 )
 
-// String gives the severity as one lower-case word.
+// String returns the severity as one lower-case word.
 func (s Severity) String() string {
 	switch s {
 	case Replaced:
@@ -57,21 +56,21 @@ func (s Severity) String() string {
 	}
 }
 
-// Problem is one thing worth saying about a document.
+// Problem is something to report about a document.
 type Problem struct {
 	Severity Severity
-	// File is the path as it was given or found; "-" is the standard input.
+	// File is the path as it was given or found; "-" is standard input.
 	File string
-	// Line and Column count from 1; 0 means that the file as a whole is meant.
+	// Line and Column count from 1. 0 means the whole file.
 	Line, Column int
-	// Object is the kind and the name, as far as they could be read: "NetworkPolicy default/web".
+	// Object is the kind and name, as far as they could be read: "NetworkPolicy default/web".
 	Object string
-	// Field is the path inside the object: "spec.ingress[0].from[1].ipBlock"; empty for the whole object.
+	// Field is the path in the object, as in "spec.ingress[0].from[1].ipBlock". It is empty for the whole object.
 	Field   string
 	Message string
 }
 
-// String gives the problem on one line: file:line:column: object: field: message.
+// String returns the problem on one line: file:line:column: object: field: message.
 func (p Problem) String() string {
 	var b strings.Builder
 	b.WriteString(p.File)
@@ -90,12 +89,7 @@ func (p Problem) String() string {
 	return printable(b.String())
 }
 
-// AnyRefused says whether a document was refused.
-func AnyRefused(problems []Problem) bool {
-	return slices.ContainsFunc(problems, func(p Problem) bool { return p.Severity == Refused })
-}
-
-// printable escapes what would move a terminal's cursor or start a new line: names and fields come from
+// printable escapes characters that would move a terminal's cursor or start a new line: names and fields come from
 // files that somebody else may have written.
 func printable(s string) string {
 	if strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0 {
@@ -113,7 +107,7 @@ func printable(s string) string {
 	return b.String()
 }
 
-// sortProblems puts problems in the order in which a reader of the files meets them.
+// sortProblems sorts problems in the order in which a reader of the files meets them.
 func sortProblems(problems []Problem, fileOrder map[string]int) {
 	slices.SortStableFunc(problems, func(a, b Problem) int {
 		return cmp.Or(

@@ -12,18 +12,18 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// syntaxError is a place at which a chunk stops being YAML.
+// syntaxError is a place in a chunk from which on it is not valid YAML.
 type syntaxError struct {
 	// line and column count from 1, inside the chunk.
 	line, column int
-	// good holds what stands in front of the place, or nil; it serves to name the object.
+	// good holds the YAML before the place, or nil. It serves to name the object.
 	good *yaml.Node
-	// field is the path of the entry that the line seems to be, or empty.
+	// field is the path of the entry that the line seems to set, or empty.
 	field   string
 	message string
 }
 
-// parse gives the documents of a chunk, up to the first syntax error.
+// parse returns the documents of a chunk up to the first syntax error.
 func parse(text []byte) ([]*yaml.Node, *syntaxError) {
 	r := &lineReader{rest: text}
 	dec := yaml.NewDecoder(r)
@@ -40,8 +40,8 @@ func parse(text []byte) ([]*yaml.Node, *syntaxError) {
 	}
 }
 
-// decodeNode reads one document. The YAML library signals some malformed input by panics of its own that it
-// means to catch; one that it misses must not end an agent's or an operator's program.
+// decodeNode reads one document. The YAML library raises panics for some malformed input and recovers them itself. A
+// panic that it misses must not end the program.
 func decodeNode(dec *yaml.Decoder, doc *yaml.Node) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -51,7 +51,7 @@ func decodeNode(dec *yaml.Decoder, doc *yaml.Node) (err error) {
 	return dec.Decode(doc)
 }
 
-// lineReader hands out one line a call and counts them: how far the parser has read says where it failed,
+// lineReader returns one line per Read and counts the lines. The number of lines read shows where the parser failed,
 // which its error often does not.
 type lineReader struct {
 	rest  []byte
@@ -79,17 +79,17 @@ func (r *lineReader) Read(p []byte) (int, error) {
 
 var yamlErrorLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?`)
 
-// locate turns the parser's error, raised after it had read a number of lines, into a place. The parser
-// reports where the construct began that it could not finish, for a wrongly indented line far above it. If
-// all lines in front of the last one read are good YAML by themselves, that line is the culprit; if not,
-// something above is left open, and where it was opened is the better place.
+// locate turns an error that the parser returned after it had read that many lines into a place. The parser reports
+// where the construct began that it could not finish, which for a wrongly indented line is far above it. If all
+// lines before the last one read are valid YAML by themselves, the last one is at fault. If not, something above is
+// left open, and the place where it was opened is the better one.
 func locate(text []byte, read int, err error) *syntaxError {
 	lines := bytes.SplitAfter(text, []byte("\n"))
 	message := err.Error()
 	m := yamlErrorLine.FindStringSubmatch(message)
 	reported := 1
 	if m[1] != "" {
-		reported, _ = strconv.Atoi(m[1]) // digits only; 0, for far too many, is clamped below
+		reported, _ = strconv.Atoi(m[1]) // it has only digits; too many of them yield 0, which is clamped below
 	}
 	e := &syntaxError{line: reported, message: strings.TrimPrefix(message, m[0])}
 	const lookahead = 2
@@ -107,7 +107,7 @@ func locate(text []byte, read int, err error) *syntaxError {
 	return e
 }
 
-// parsePrefix parses the first n lines. It gives the last document in them.
+// parsePrefix parses the first n lines and returns the last document in them.
 func parsePrefix(lines [][]byte, n int) (*yaml.Node, bool) {
 	dec := yaml.NewDecoder(bytes.NewReader(bytes.Join(lines[:n], nil)))
 	var last *yaml.Node
@@ -125,7 +125,7 @@ func parsePrefix(lines [][]byte, n int) (*yaml.Node, bool) {
 
 var entryStart = regexp.MustCompile(`^(\s*(?:- +)*)([A-Za-z][A-Za-z0-9]*)(:?)(\s*)(.*)`)
 
-// describe adds to e what the line at fault shows: its column, the field it seems to set, and its text.
+// describe adds to e what the line at fault shows: the column, the field that it seems to set, and its text.
 func describe(e *syntaxError, line string) {
 	line = strings.TrimRight(line, "\r\n")
 	e.column = len(line) - len(strings.TrimLeft(line, " \t")) + 1
@@ -148,8 +148,8 @@ func describe(e *syntaxError, line string) {
 	}
 }
 
-// openPath gives the path of the mapping that an entry which starts in the column would continue, if it came
-// right after the document. It is empty if there is none.
+// openPath returns the path of the mapping to which an entry that starts in the column would belong, if it came right
+// after the document. It returns nothing if there is none.
 func openPath(doc *yaml.Node, column int) string {
 	if doc == nil || len(doc.Content) == 0 {
 		return ""
@@ -157,7 +157,7 @@ func openPath(doc *yaml.Node, column int) string {
 	path, n, above := "", doc.Content[0], 0
 	for {
 		switch {
-		case scalarIsNull(n) && above < column: // a key whose value would begin here
+		case scalarIsNull(n) && above < column: // a key whose value would start here
 			return path
 		case n.Kind == yaml.MappingNode && n.Column == column:
 			return path

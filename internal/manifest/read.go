@@ -18,7 +18,7 @@ import (
 	strictjson "sigs.k8s.io/json"
 )
 
-// reader gathers the objects of several files.
+// reader collects the objects of several files.
 type reader struct {
 	opts     Options
 	structs  map[reflect.Type]map[string]reflect.Type
@@ -53,7 +53,7 @@ func (r *reader) file(name string, data []byte) {
 		r.problems = append(r.problems, Problem{File: name, Message: message})
 		return
 	}
-	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // the mark that some editors set in front
+	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // the byte order mark of some editors
 	for _, ch := range split(data) {
 		docs, syntax := parse(ch.text)
 		for _, doc := range docs {
@@ -75,7 +75,7 @@ func (r *reader) file(name string, data []byte) {
 	}
 }
 
-// unreadable says what keeps the data from being read as text, or nothing.
+// unreadable returns the reason why the data cannot be read as text, or nothing.
 func unreadable(data []byte) string {
 	if len(data) >= 2 && (data[0] == 0xff && data[1] == 0xfe || data[0] == 0xfe && data[1] == 0xff) {
 		return "the file is UTF-16; save it as UTF-8"
@@ -83,7 +83,7 @@ func unreadable(data []byte) string {
 	return ""
 }
 
-// result gives what was read.
+// result returns the objects and problems.
 func (r *reader) result() (*Objects, []Problem) {
 	o := &Objects{Source: r.source}
 	refs := slices.SortedFunc(maps.Keys(r.loaded), func(a, b Ref) int {
@@ -110,17 +110,17 @@ type document struct {
 	*reader
 	file   string
 	before int
-	// aliased is how many nodes were reached through aliases.
+	// aliased counts the nodes that are reached through aliases.
 	aliased int
-	// gaveUp is set once aliases of list items went over the limit, to report it once.
+	// gaveUp is set when list items have exceeded the limit of aliases, so that it is reported only once.
 	gaveUp bool
 }
 
-// place is where in a document's lists an object stands.
+// place is the place of an object in the lists of a document.
 type place struct {
 	// depth is the number of lists around it.
 	depth int
-	// aliased says that it was reached through an alias.
+	// aliased is set if the object is reached through an alias.
 	aliased bool
 }
 
@@ -129,10 +129,10 @@ func (d *document) problem(n *yaml.Node, p Problem) {
 	d.problems = append(d.problems, p)
 }
 
-// read reads a document, or an item of a list; of is what the list says of its items.
+// read reads a document or an item of a list. of is the class of the list, or the zero class.
 func (d *document) read(n *yaml.Node, of class, at place) {
 	if scalarIsNull(n) && at.depth == 0 {
-		return // a document without content
+		return // an empty document
 	}
 	n, at.aliased = dealias(n), at.aliased || n.Kind == yaml.AliasNode
 	if !d.afford(n, at) {
@@ -143,7 +143,7 @@ func (d *document) read(n *yaml.Node, of class, at place) {
 		return
 	}
 	id := identify(n)
-	if of.load != nil { // items of a typed list need not repeat it
+	if of.load != nil { // items of a typed list may leave them out
 		id.apiVersion = cmp.Or(id.apiVersion, of.load.apiVersion)
 		id.kind = cmp.Or(id.kind, of.load.kind)
 	}
@@ -168,7 +168,8 @@ func (d *document) read(n *yaml.Node, of class, at place) {
 	}
 }
 
-// afford counts objects that were reached through aliases: lists whose items are the list again multiply.
+// afford counts objects that are reached through aliases and reports whether they stay within the limit: lists whose
+// items are the list itself multiply.
 func (d *document) afford(n *yaml.Node, at place) bool {
 	if !at.aliased {
 		return true
@@ -183,7 +184,7 @@ func (d *document) afford(n *yaml.Node, at place) bool {
 	return false
 }
 
-// typeField says what is wrong with one of the two fields that decide how the rest is read.
+// typeField returns what is wrong with apiVersion or kind, which decide how the rest is read, or nothing.
 func typeField(n *yaml.Node, name, value string) string {
 	count := 0
 	for i := 0; i+1 < len(n.Content); i += 2 {
@@ -195,12 +196,12 @@ func typeField(n *yaml.Node, name, value string) string {
 	case count > 1:
 		return "given twice"
 	case value == "":
-		return "missing, or not a text"
+		return "missing, or not a string"
 	}
 	return ""
 }
 
-// listEnvelope is a list apart from its items, which are checked each for itself.
+// listEnvelope is a list without its items, which are checked one by one.
 type listEnvelope struct {
 	metav1.TypeMeta `json:",inline"`
 	metav1.ListMeta `json:"metadata"`
@@ -238,10 +239,10 @@ func (d *document) list(n *yaml.Node, id identity, what class, at place) {
 	}
 }
 
-// maxListDepth is how deep lists may stand in lists.
+// maxListDepth is how deep lists may be nested.
 const maxListDepth = 4
 
-// check compares the node with the type, and gives it as JSON, or false if there were problems.
+// check compares the node with the type and returns it as JSON. It reports false if there were problems.
 func (d *document) check(n *yaml.Node, t reflect.Type, id identity, at place) ([]byte, bool) {
 	sound := true
 	c := checker{structs: d.structs, before: d.before, aliased: &d.aliased}
@@ -261,14 +262,14 @@ func (d *document) check(n *yaml.Node, t reflect.Type, id identity, at place) ([
 	return text, true
 }
 
-// object reads one object and keeps it, unless it has problems.
+// object reads one object and keeps it unless it has problems.
 func (d *document) object(n *yaml.Node, id identity, kind *kindInfo, at place) {
 	obj := kind.make()
 	text, ok := d.check(n, reflect.TypeOf(obj).Elem(), id, at)
 	if !ok {
 		return
 	}
-	// The check has found nothing; the decoder has the last word all the same.
+	// The check found nothing, but the decoder has the last word.
 	strict, err := strictjson.UnmarshalStrict(text, obj)
 	if err == nil && len(strict) > 0 {
 		err = strict[0]
@@ -291,7 +292,7 @@ func (d *document) object(n *yaml.Node, id identity, kind *kindInfo, at place) {
 	d.keep(n, Ref{Kind: kind.kind, Namespace: obj.GetNamespace(), Name: obj.GetName()}, obj)
 }
 
-// keep records the object. One of the same name that came before is replaced.
+// keep records the object. It replaces an earlier one of the same name.
 func (d *document) keep(n *yaml.Node, ref Ref, obj metav1.Object) {
 	if before, ok := d.source.objects[ref]; ok {
 		d.problems = append(d.problems, Problem{
@@ -300,14 +301,15 @@ func (d *document) keep(n *yaml.Node, ref Ref, obj metav1.Object) {
 		})
 	}
 	at := located{file: d.file, before: d.before, line: d.before + n.Line, column: n.Column}
-	if ref.Kind == kindPolicy { // only of policies does anybody ask where a field stands
+	if ref.Kind == kindPolicy { // only policies are asked for the place of a field
 		at.root = n
 	}
 	d.source.objects[ref] = at
 	d.loaded[ref] = obj
 }
 
-// validateName checks what everything that is keyed by namespace and name relies on.
+// validateName checks name and namespace, on which everything that is keyed by them relies. It returns an empty field
+// if both are valid.
 func validateName(obj metav1.Object, kind *kindInfo) (field, message string) {
 	validate := validation.NameIsDNSSubdomain
 	if kind.kind == kindNamespace {

@@ -10,12 +10,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// in builds a document of a good NetworkPolicy whose spec is the text, indented by two.
+// policyYAML returns a document of a valid NetworkPolicy with the given spec, which is indented by two.
 func policyYAML(name, spec string) string {
 	return "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  name: " + name + "\nspec:\n" + spec
 }
 
-// refusals gives the refused problems of a text as "line:column: object: field: message".
+// refusals returns the Refused problems of a text as "line:column: object: field: message".
 func refusals(t *testing.T, text string) []string {
 	t.Helper()
 	_, problems := Read("f", []byte(text), Options{})
@@ -75,30 +75,30 @@ func TestRefused(t *testing.T) {
       protocol: 6
   - 3
 `), []string{
-			`7:22: NetworkPolicy p: spec.podSelector.matchLabels[a]: expected a text, found the number 1 (quote it: "1")`,
-			`7:28: NetworkPolicy p: spec.podSelector.matchLabels[b]: expected a text, found the truth value true (quote it: "true")`,
-			`7:37: NetworkPolicy p: spec.podSelector.matchLabels[c]: expected a text, found the truth value yes (quote it: "yes")`,
-			`7:45: NetworkPolicy p: spec.podSelector.matchLabels[d]: expected a text, found a list`,
-			`8:16: NetworkPolicy p: spec.policyTypes: expected a list, found the text "Ingress"`,
+			`7:22: NetworkPolicy p: spec.podSelector.matchLabels[a]: expected a string, found the number 1 (quote it: "1")`,
+			`7:28: NetworkPolicy p: spec.podSelector.matchLabels[b]: expected a string, found the boolean true (quote it: "true")`,
+			`7:37: NetworkPolicy p: spec.podSelector.matchLabels[c]: expected a string, found the boolean yes (quote it: "yes")`,
+			`7:45: NetworkPolicy p: spec.podSelector.matchLabels[d]: expected a string, found a list`,
+			`8:16: NetworkPolicy p: spec.policyTypes: expected a list, found the string "Ingress"`,
 			`10:5: NetworkPolicy p: spec.ingress: expected a list, found a mapping`,
-			`13:16: NetworkPolicy p: spec.egress[0].ports[0].endPort: expected a whole number of 32 bits, found the text "high"`,
-			`14:13: NetworkPolicy p: spec.egress[0].ports[0].port: expected a 32-bit number or a text, found a mapping`,
-			`15:17: NetworkPolicy p: spec.egress[0].ports[0].protocol: expected a text, found the number 6 (quote it: "6")`,
+			`13:16: NetworkPolicy p: spec.egress[0].ports[0].endPort: expected a 32-bit integer, found the string "high"`,
+			`14:13: NetworkPolicy p: spec.egress[0].ports[0].port: expected a 32-bit integer or a string, found a mapping`,
+			`15:17: NetworkPolicy p: spec.egress[0].ports[0].protocol: expected a string, found the number 6 (quote it: "6")`,
 			`16:5: NetworkPolicy p: spec.egress[1]: expected a mapping, found the number 3`,
 		}},
 		// An empty item would become the rule {}, which allows everything.
 		{"empty list item", policyYAML("p", "  ingress:\n  -\n"), []string{`7:4: NetworkPolicy p: spec.ingress[0]: empty list item`}},
 		{"label without value", policyYAML("p", "  podSelector:\n    matchLabels:\n      a:\n"), []string{
-			`8:9: NetworkPolicy p: spec.podSelector.matchLabels[a]: no value`,
+			`8:9: NetworkPolicy p: spec.podSelector.matchLabels[a]: missing value`,
 		}},
 		{"endPort beyond 32 bits", policyYAML("p", "  ingress:\n  - ports:\n    - endPort: 4294967297\n"), []string{
-			`8:16: NetworkPolicy p: spec.ingress[0].ports[0].endPort: expected a whole number of 32 bits, found the number 4294967297`,
+			`8:16: NetworkPolicy p: spec.ingress[0].ports[0].endPort: expected a 32-bit integer, found the number 4294967297`,
 		}},
 		{"pod fields", pod + "  creationTimestamp: yesterday\nspec:\n  containers:\n  - resources: {limits: {cpu: much}}\n    ports:\n    - containerPort: \"80\"\nstatus:\n  podIPs: [10.0.0.1]\n", []string{
-			`5:22: Pod p: metadata.creationTimestamp: expected a time such as 2026-01-31T12:00:00Z, found the text "yesterday"`,
-			`8:31: Pod p: spec.containers[0].resources.limits[cpu]: expected a quantity such as 500m or "1Gi", found the text "much"`,
-			`10:22: Pod p: spec.containers[0].ports[0].containerPort: expected a whole number of 32 bits, found the text "80"`,
-			`12:12: Pod p: status.podIPs[0]: expected a mapping, found the text "10.0.0.1"`,
+			`5:22: Pod p: metadata.creationTimestamp: expected a time such as 2026-01-31T12:00:00Z, found the string "yesterday"`,
+			`8:31: Pod p: spec.containers[0].resources.limits[cpu]: expected a quantity such as 500m or "1Gi", found the string "much"`,
+			`10:22: Pod p: spec.containers[0].ports[0].containerPort: expected a 32-bit integer, found the string "80"`,
+			`12:12: Pod p: status.podIPs[0]: expected a mapping, found the string "10.0.0.1"`,
 		}},
 		{"missing colon", policyYAML("p", "  podSelector: {}\n  policyTypes [\"Ingress\"]\n"), []string{
 			`7:3: NetworkPolicy p: spec.policyTypes: could not find expected ':', at "policyTypes [\"Ingress\"]" (did you mean "policyTypes: [\"Ingress\"]"?)`,
@@ -117,7 +117,7 @@ func TestRefused(t *testing.T) {
 			"1:1: Namespace a/b: metadata.name: a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', " +
 				"and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')",
 		}},
-		{"no kind", "apiVersion: v1\n", []string{`1:1: kind: missing, or not a text`}},
+		{"no kind", "apiVersion: v1\n", []string{`1:1: kind: missing, or not a string`}},
 		{"two kinds", "apiVersion: v1\nkind: Service\nkind: Pod\n", []string{`1:1: Service: kind: given twice`}},
 		{"no object", "- a\n", []string{`1:1: not a Kubernetes object: expected a mapping, found a list`}},
 		{"cluster policy", "apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\nmetadata: {name: x}\n", []string{
@@ -130,19 +130,19 @@ func TestRefused(t *testing.T) {
 			`1:1: CiliumNetworkPolicyList: kind CiliumNetworkPolicyList of cilium.io/v2 is not enforced by this version`,
 		}},
 		{"old version", "apiVersion: extensions/v1beta1\nkind: NetworkPolicy\nmetadata: {name: x}\n", []string{
-			`1:1: NetworkPolicy x: kind NetworkPolicy of extensions/v1beta1 is not known; it loads as apiVersion networking.k8s.io/v1`,
+			`1:1: NetworkPolicy x: unknown kind NetworkPolicy of extensions/v1beta1: use apiVersion networking.k8s.io/v1`,
 		}},
 		{"misspelt kind", "apiVersion: networking.k8s.io/v1\nkind: NetwrokPolicy\n", []string{
 			`1:1: NetwrokPolicy: unknown kind NetwrokPolicy (did you mean "NetworkPolicy"?)`,
 		}},
 		{"kind in the wrong case", "apiVersion: v1\nkind: pod\n", []string{`1:1: pod: unknown kind pod (did you mean "Pod"?)`}},
 		{"keys that are no text", policyYAML("p", "  podSelector:\n    matchLabels: {y: a, 0x10: b, [c]: d}\n"), []string{
-			`7:19: NetworkPolicy p: spec.podSelector.matchLabels: a key must be a text (quote it: "y")`,
-			`7:25: NetworkPolicy p: spec.podSelector.matchLabels: a key must be a text (quote it: "0x10")`,
-			`7:34: NetworkPolicy p: spec.podSelector.matchLabels: a key must be a text, not a list`,
+			`7:19: NetworkPolicy p: spec.podSelector.matchLabels: a key must be a string (quote it: "y")`,
+			`7:25: NetworkPolicy p: spec.podSelector.matchLabels: a key must be a string (quote it: "0x10")`,
+			`7:34: NetworkPolicy p: spec.podSelector.matchLabels: a key must be a string, not a list`,
 		}},
 		{"alias to itself", pod + "  labels: &x\n    a: *x\n", []string{
-			`5:11: Pod p: metadata.labels[a]: expected a text, found a mapping`,
+			`5:11: Pod p: metadata.labels[a]: expected a string, found a mapping`,
 		}},
 		{"endless merge", pod + "  labels: &x\n    <<: *x\n", []string{
 			`5:11: Pod p: metadata.labels` + strings.Repeat("[<<]", maxDepth-1) + `: nested more than 64 levels deep`,
@@ -165,7 +165,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// names lists what was loaded.
+// names returns the names of the objects that were loaded.
 func names(o *Objects) []string {
 	var out []string
 	add := func(kind string, obj metav1.Object) {
@@ -267,7 +267,7 @@ metadata:
 	}
 }
 
-// Aliases of aliases would expand to 9^8 labels.
+// TestAliasBomb reads aliases of aliases, which would expand to 9^8 labels.
 func TestAliasBomb(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("apiVersion: v1\nkind: Pod\nmetadata:\n  name: p\n  managedFields:\n  - fieldsV1:\n      a: &a [x, x, x, x, x, x, x, x, x]\n")
@@ -280,8 +280,8 @@ func TestAliasBomb(t *testing.T) {
 	}
 }
 
-// A list whose items are the list again would be read 100^4 times, and a list of small objects could take as many
-// values from one anchor as a document may each.
+// TestAliasBombInLists reads a list whose items are the list itself, which would be read 100^4 times, and a list of small
+// objects each of which takes as many values from one anchor as a document may.
 func TestAliasBombInLists(t *testing.T) {
 	again := "apiVersion: v1\nkind: List\nitems: &x\n" + strings.Repeat("- {apiVersion: v1, kind: List, items: *x}\n", 100)
 	var many strings.Builder
@@ -314,9 +314,6 @@ func TestReplaced(t *testing.T) {
 	}}
 	if diff := cmp.Diff(want, problems); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
-	}
-	if AnyRefused(problems) {
-		t.Error("a replaced document is not a refused one")
 	}
 }
 

@@ -8,14 +8,14 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// scalarIsNull says whether n is a null: "null", "~" or nothing at all.
+// scalarIsNull reports whether n is null: "null", "~" or nothing at all.
 func scalarIsNull(n *yaml.Node) bool {
 	return n.Kind == yaml.ScalarNode && n.Tag == "!!null" &&
 		slices.Contains([]string{"", "~", "null", "Null", "NULL"}, n.Value)
 }
 
-// scalarValue gives what a scalar stands for, as kubectl reads it: that is YAML 1.1, in which a plain "yes"
-// is a truth value. A reader that took it for a text would accept labels that the cluster refuses.
+// scalarValue returns the value of a scalar as kubectl reads it, by YAML 1.1, in which a plain "yes" is a boolean. A
+// reader that took it for a string would accept labels that the cluster refuses.
 func scalarValue(n *yaml.Node) (any, error) {
 	switch n.Tag {
 	case "!!str", "!!timestamp", "!!merge":
@@ -34,7 +34,7 @@ func scalarValue(n *yaml.Node) (any, error) {
 	}
 }
 
-// oldBool recognises the truth values that YAML 1.1 had and 1.2 dropped.
+// oldBool returns the value of a boolean that YAML 1.1 has and YAML 1.2 does not.
 func oldBool(n *yaml.Node) (value, ok bool) {
 	if n.Style != 0 {
 		return false, false
@@ -48,11 +48,11 @@ func oldBool(n *yaml.Node) (value, ok bool) {
 	return false, false
 }
 
-// keyText gives a mapping's key. Numbers are taken as they are written if that is how they would be written
-// back; other keys that are no texts would reach the cluster changed, or not at all.
+// keyText returns the key of a mapping as a string. A number counts as written if it would be written back the same
+// way. Other keys that are not strings would reach the cluster changed, or not at all.
 func keyText(n *yaml.Node) (string, error) {
 	if n.Kind != yaml.ScalarNode {
-		return "", fmt.Errorf("a key must be a text, not %s", describeNode(n, ""))
+		return "", fmt.Errorf("a key must be a string, not %s", describeNode(n, ""))
 	}
 	v, err := scalarValue(n)
 	if err != nil {
@@ -66,5 +66,5 @@ func keyText(n *yaml.Node) (string, error) {
 			return n.Value, nil
 		}
 	}
-	return "", fmt.Errorf("a key must be a text (quote it: %q)", n.Value)
+	return "", fmt.Errorf("a key must be a string (quote it: %q)", n.Value)
 }

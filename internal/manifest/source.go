@@ -10,7 +10,7 @@ import (
 // Ref names an object.
 type Ref struct{ Kind, Namespace, Name string }
 
-// String gives "NetworkPolicy default/web", or "Node worker-1" for kinds without a namespace.
+// String returns "NetworkPolicy default/web", or "Node worker-1" for kinds without a namespace.
 func (r Ref) String() string {
 	name := r.Name
 	if r.Namespace != "" {
@@ -19,12 +19,12 @@ func (r Ref) String() string {
 	return strings.TrimSpace(r.Kind + " " + name)
 }
 
-// PolicyRef gives the Ref of a NetworkPolicy.
+// PolicyRef returns the Ref of a NetworkPolicy.
 func PolicyRef(namespace, name string) Ref {
 	return Ref{Kind: kindPolicy, Namespace: namespace, Name: name}
 }
 
-// identity is what a document says it is; any part may be missing.
+// identity is what a document claims to be. Any part may be missing.
 type identity struct {
 	apiVersion string
 	Ref
@@ -38,7 +38,7 @@ func (id identity) String() string {
 	return Ref{Kind: id.kind, Namespace: id.Namespace, Name: id.Name}.String()
 }
 
-// identify reads what a document says it is, without a judgement of the rest.
+// identify reads the identity of a document without judging the rest.
 func identify(n *yaml.Node) identity {
 	id := identity{apiVersion: text(lookup(n, "apiVersion")), kind: text(lookup(n, "kind"))}
 	meta := lookup(n, "metadata")
@@ -46,7 +46,7 @@ func identify(n *yaml.Node) identity {
 	return id
 }
 
-// lookup gives the value of a key of a mapping, or nil.
+// lookup returns the value of a key of a mapping, or nil.
 func lookup(n *yaml.Node, key string) *yaml.Node {
 	if n == nil {
 		return nil
@@ -69,7 +69,7 @@ func text(n *yaml.Node) string {
 	return n.Value
 }
 
-// Source says in which file, and where in it, objects and their fields stand.
+// Source knows the file of each object, and the places of objects and their fields in it.
 type Source struct{ objects map[Ref]located }
 
 type located struct {
@@ -78,9 +78,9 @@ type located struct {
 	root                 *yaml.Node
 }
 
-// Find gives the file, line and column (from 1) of an object, or of the field of a NetworkPolicy that the
-// path names ("spec.ingress[0].from[1].ipBlock.cidr"). If the field does not stand there, it gives the place
-// of the innermost enclosing one that does. ok is false for an object that was not loaded.
+// Find returns the file, line and column (from 1) of an object, or of the field of a NetworkPolicy that the path names
+// ("spec.ingress[0].from[1].ipBlock.cidr"). If the object does not have the field, Find returns the place of the
+// innermost enclosing field that it has. ok is false for an object that was not loaded.
 func (s *Source) Find(ref Ref, field string) (file string, line, column int, ok bool) {
 	at, ok := s.objects[ref]
 	if !ok {
@@ -98,7 +98,7 @@ func (s *Source) Find(ref Ref, field string) (file string, line, column int, ok 
 	return at.file, line, column, true
 }
 
-// steps yields the parts of a path: names, and what stands in brackets, which may contain dots.
+// steps yields the parts of a path: names, and the content of brackets, which may contain dots.
 func steps(field string) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
 		for field != "" {
@@ -123,7 +123,7 @@ func steps(field string) func(yield func(string) bool) {
 	}
 }
 
-// descend gives the value that the step leads to, and the node at which a person looks for it: the key.
+// descend returns the value to which the step leads, and the node at which a person looks for it: the key.
 func descend(n *yaml.Node, step string) (value, place *yaml.Node) {
 	if n == nil {
 		return nil, nil

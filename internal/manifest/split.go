@@ -2,17 +2,16 @@ package manifest
 
 import "bytes"
 
-// chunk is a part of a file that is parsed on its own, so that a syntax error in one document does not take
-// the others with it.
+// chunk is a part of a file that is parsed on its own, so that a syntax error in one document does not affect the
+// others.
 type chunk struct {
 	text []byte
-	// before is the number of lines of the file in front of the chunk.
+	// before is the number of lines in the file before the chunk.
 	before int
 }
 
-// split cuts a file in front of each line that starts with "---". Inside a document no such line can stand:
-// block scalars are indented, and YAML forbids it in quoted ones. A chunk can still hold several documents
-// (after "..."), or none.
+// split cuts a file before each line that starts with "---". A document cannot contain such a line: block scalars are
+// indented, and YAML forbids it in quoted ones. A chunk can still hold several documents (after "..."), or none.
 func split(data []byte) []chunk {
 	var chunks []chunk
 	start, startLine := 0, 0
@@ -43,13 +42,13 @@ func split(data []byte) []chunk {
 	return chunks
 }
 
-// isSeparator says whether the line opens a document: "---" and then a blank or the line's end.
+// isSeparator reports whether the line opens a document: "---" and then a blank or the end of the line.
 func isSeparator(line []byte) bool {
 	rest, ok := bytes.CutPrefix(line, []byte("---"))
 	return ok && (len(rest) == 0 || bytes.IndexByte([]byte(" \t\r\n"), rest[0]) >= 0)
 }
 
-// isPrologue says whether the line is one that may stand in front of a document's first separator.
+// isPrologue reports whether the line may come before the first separator of a document.
 func isPrologue(line []byte) bool {
 	line = bytes.TrimSpace(line)
 	return len(line) == 0 || line[0] == '#' || line[0] == '%'

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// fields gives the JSON names of a struct's fields with their types, those of inlined structs included.
+// fields returns the JSON names of a struct's fields with their types, those of inlined structs included.
 func (c *checker) fields(t reflect.Type) map[string]reflect.Type {
 	if f, ok := c.structs[t]; ok {
 		return f
@@ -31,8 +31,8 @@ func (c *checker) fields(t reflect.Type) map[string]reflect.Type {
 	return out
 }
 
-// hint says what the author of an unknown field may have meant: a field with a similar name, or one of an
-// enclosing mapping, which is what wrong indentation looks like.
+// hint returns what the author of an unknown field may have meant: a field with a similar name, or, because of wrong
+// indentation, a field of an enclosing or inner mapping.
 func (c *checker) hint(name string, at *path) string {
 	if s := similar(name, slices.Collect(maps.Keys(c.fields(at.of)))); s != "" {
 		return fmt.Sprintf(" (did you mean %q?)", s)
@@ -60,7 +60,7 @@ func (c *checker) hint(name string, at *path) string {
 	return ""
 }
 
-// similar gives the candidate that differs least from name, or "" if none is close.
+// similar returns the candidate that differs least from name, or "" if none is close.
 func similar(name string, candidates []string) string {
 	best, bestDistance := "", max(1, len(name)/3)+1
 	for _, candidate := range slices.Sorted(slices.Values(candidates)) {
@@ -72,9 +72,9 @@ func similar(name string, candidates []string) string {
 	return best
 }
 
-// distance is the number of characters to insert, remove or replace that lead from a to b.
+// distance returns the number of characters to insert, remove or replace to get from a to b.
 func distance(a, b string) int {
-	const long = 64 // no name that is worth a suggestion is longer
+	const long = 64 // longer names get no suggestion
 	if len(a) > long || len(b) > long {
 		return long
 	}

@@ -8,12 +8,12 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// OnChange is told that a pod began or ceased to match a query. It must not call the index back.
+// OnChange is called when a pod begins or ceases to match a query. It must not call the index.
 type OnChange func(queryID string, pod types.NamespacedName, matches bool)
 
-// Index knows pods, namespaces and queries, and tells each change of "this pod matches that query" once. An
-// event costs what it changes: a pod event tries only queries that its namespace and labels can reach, a
-// namespace event only the pods of that namespace.
+// Index holds pods, namespaces and queries, and reports each change of "this pod matches that query" once. The
+// cost of an event depends on what it can affect: a pod event tries only the queries that the pod's namespace and labels
+// can reach, and a namespace event only the pods of that namespace.
 //
 // It is not safe for concurrent use.
 type Index struct {
@@ -28,11 +28,11 @@ type namespace struct {
 	known  bool
 	labels map[string]string
 	pods   map[types.NamespacedName]*indexedPod
-	// byLabel finds the pods that carry a label, so that a query that asks for one need not try all.
+	// byLabel holds the pods that carry a label, so that a query for that label need not try all pods.
 	byLabel map[label][]*indexedPod
 	// queries holds every query that reaches this namespace.
 	queries bucket
-	// named counts the queries that name this namespace, so that it outlives its last pod.
+	// named counts the queries that name this namespace. While there are any, it outlives its last pod.
 	named int
 }
 
@@ -48,7 +48,7 @@ type query struct {
 	refs int
 }
 
-// NewIndex gives an empty index that reports to onChange.
+// NewIndex returns an empty index that reports to onChange.
 func NewIndex(onChange OnChange) *Index {
 	return &Index{
 		onChange:          onChange,
@@ -58,8 +58,8 @@ func NewIndex(onChange OnChange) *Index {
 	}
 }
 
-// Acquire makes the query active, or counts one more use of it, and gives its ID. Its present matches are
-// reported before Acquire returns, if it is new.
+// Acquire activates the query, or counts one more use of it, and returns its ID. The matches of a new query are reported
+// before Acquire returns.
 func (ix *Index) Acquire(q Query) string {
 	id := q.ID()
 	if known := ix.queries[id]; known != nil {
@@ -83,7 +83,7 @@ func (ix *Index) Acquire(q Query) string {
 	return id
 }
 
-// Release takes back one Acquire. After the last one its matches are reported as ended and it is forgotten.
+// Release takes back one Acquire. After the last one, the query's matches are reported as ended and the query is removed.
 func (ix *Index) Release(id string) {
 	q := ix.queries[id]
 	if q == nil {
@@ -124,7 +124,7 @@ func (ix *Index) SetNamespace(name string, labels map[string]string) {
 	ns.known, ns.labels = true, labels
 }
 
-// DeleteNamespace forgets a namespace's labels. Pods that are still in it match only queries that name it.
+// DeleteNamespace removes a namespace's labels. Pods that are still in it match only queries that name the namespace.
 func (ix *Index) DeleteNamespace(name string) {
 	ns := ix.namespaces[name]
 	if ns == nil || !ns.known {
@@ -156,7 +156,7 @@ func (ix *Index) SetPod(key types.NamespacedName, labels map[string]string) {
 	ns.queries.matching(labels, func(q *query) { ix.mark(p, q, true) })
 }
 
-// DeletePod forgets a pod; the matches it had are reported as ended.
+// DeletePod removes a pod and reports its matches as ended.
 func (ix *Index) DeletePod(key types.NamespacedName) {
 	ns := ix.namespaces[key.Namespace]
 	if ns == nil || ns.pods[key] == nil {
@@ -199,7 +199,7 @@ func (ix *Index) detach(ns *namespace, q *query) {
 	}
 }
 
-// candidates gives the pods among which all are that q matches.
+// candidates returns a superset of the pods that q matches.
 func (ns *namespace) candidates(q *query) iter.Seq[*indexedPod] {
 	if q.Pods.pinned {
 		return slices.Values(ns.byLabel[q.Pods.pin])
@@ -207,7 +207,7 @@ func (ns *namespace) candidates(q *query) iter.Seq[*indexedPod] {
 	return maps.Values(ns.pods)
 }
 
-// relabel gives a pod other labels; nil takes all away.
+// relabel replaces the labels of a pod. nil removes them all.
 func (ns *namespace) relabel(p *indexedPod, labels map[string]string) {
 	for k, v := range p.labels {
 		if now, ok := labels[k]; ok && now == v {

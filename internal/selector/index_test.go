@@ -10,8 +10,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestIndexEqualsTryingAll changes pods, namespaces and queries at random and expects that the matches
-// reported are always those that trying every query on every pod gives.
+// TestIndexEqualsTryingAll changes pods, namespaces and queries at random. It expects the reported matches to equal those
+// of trying every query on every pod.
 func TestIndexEqualsTryingAll(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		type match struct {
@@ -103,8 +103,8 @@ func drawQuery(t *rapid.T, ns string) Query {
 	return q
 }
 
-// TestNothingIsLeft creates and deletes pods, queries and namespaces whose names and labels never come back, and
-// expects an index that has grown by nothing, in a namespace that stays too.
+// TestNothingIsLeft creates and deletes pods, queries and namespaces whose names and labels never come back. It expects
+// the index not to grow, not even in a namespace that stays.
 func TestNothingIsLeft(t *testing.T) {
 	matches := 0
 	ix := NewIndex(func(_ string, _ types.NamespacedName, matched bool) {
@@ -141,7 +141,7 @@ func TestNothingIsLeft(t *testing.T) {
 		if matches == 0 {
 			t.Fatal("nothing matches, so nothing could be left")
 		}
-		// By turns, the namespace goes before or after what is in it.
+		// The namespace goes before its content and after it, in turn.
 		if i%2 == 0 {
 			ix.DeleteNamespace(own)
 		}

@@ -2,18 +2,18 @@ package selector
 
 import "strings"
 
-// Query asks for pods: either those of one namespace, or those of every known namespace whose labels match.
+// Query asks for pods of one namespace, or of every known namespace whose labels match.
 type Query struct {
-	// Namespace limits the query to one namespace, known or not. With it, Namespaces is ignored.
+	// Namespace limits the query to one namespace, known or not. If it is set, Namespaces is ignored.
 	Namespace string
-	// Namespaces selects namespaces by their labels. A namespace whose object is not known matches no
-	// selector, not even the empty one: what we do not know stays outside.
+	// Namespaces selects namespaces by their labels. A namespace whose object is not known matches no selector, not
+	// even the empty one: what is unknown must not open anything.
 	Namespaces Selector
 	// Pods selects pods inside those namespaces.
 	Pods Selector
 }
 
-// ID is the same for queries that always have the same answer.
+// ID returns a text that is the same for queries that have the same meaning.
 func (q Query) ID() string {
 	if q.Namespace != "" {
 		return "ns:" + q.Namespace + "|" + q.Pods.id()
@@ -21,7 +21,7 @@ func (q Query) ID() string {
 	return "nssel:" + q.Namespaces.id() + "|" + q.Pods.id()
 }
 
-// String says in words whom the query asks for.
+// String describes in words which pods the query asks for.
 func (q Query) String() string {
 	var b strings.Builder
 	b.WriteString("pods")
@@ -39,7 +39,7 @@ func (q Query) String() string {
 	return b.String()
 }
 
-// bucket holds queries so that those a pod can match are found without trying all of them.
+// bucket holds queries in such a way that those a pod can match are found without trying all of them.
 type bucket struct {
 	pinned map[label]map[*query]struct{}
 	rest   map[*query]struct{}

@@ -1,7 +1,7 @@
-// Package selector decides which pods a label selector means, and keeps the answer up to date event by event.
+// Package selector decides which pods a label selector matches, and keeps the answer up to date event by event.
 //
-// It knows labels, namespaces and names, and nothing of addresses, nodes, policies or verdicts: whether a pod
-// takes part at all, and what follows from a match, is the compiler's business. It does no I/O.
+// It knows labels, namespaces and names. It knows nothing of addresses, nodes, policies or verdicts: the compiler decides
+// whether a pod takes part at all, and what follows from a match. The package does no I/O.
 package selector
 
 import (
@@ -15,23 +15,23 @@ import (
 	"k8s.io/apimachinery/pkg/selection"
 )
 
-// Selector is a parsed label selector. Two selectors with one String match the same objects. The zero value
-// matches nothing.
+// Selector is a parsed label selector. Parsed selectors with equal String match the same objects. The zero value matches
+// nothing.
 type Selector struct {
 	sel  labels.Selector
 	text string
-	// pin is a label that every match carries; it lets an index skip most objects.
+	// pin is a label that every match carries. With it an index can skip most objects.
 	pin    label
 	pinned bool
 }
 
 type label struct{ key, value string }
 
-// Everything matches every object.
+// Everything returns a selector that matches every object.
 func Everything() Selector { return Selector{sel: labels.Everything()} }
 
-// Parse reads a selector of the API. A nil or empty one matches everything, as an empty podSelector or
-// namespaceSelector does; callers decide what an absent one means. The error says what cannot be understood.
+// Parse reads a selector of the API. A nil or empty one matches everything, as an empty podSelector or namespaceSelector
+// does; callers decide what an absent one means. The error names what is not understood.
 func Parse(ls *metav1.LabelSelector) (Selector, error) {
 	if ls == nil {
 		return Everything(), nil
@@ -43,7 +43,7 @@ func Parse(ls *metav1.LabelSelector) (Selector, error) {
 	return canonical(sel)
 }
 
-// canonical writes requirements that mean the same the same way: "key in (v)" and "key=v" are one.
+// canonical writes requirements of one meaning in one way: "key in (v)" becomes "key=v".
 func canonical(sel labels.Selector) (Selector, error) {
 	reqs, selectable := sel.Requirements()
 	if !selectable {
@@ -75,8 +75,8 @@ func canonical(sel labels.Selector) (Selector, error) {
 	return s, nil
 }
 
-// textOf writes requirements by key and then by text, each once: labels.Selector leaves those of one key in any
-// order.
+// textOf returns the requirements as text, each once, sorted by key and then by text: labels.Selector leaves those of one
+// key in any order.
 func textOf(reqs []labels.Requirement) string {
 	slices.SortFunc(reqs, func(a, b labels.Requirement) int {
 		return cmp.Or(cmp.Compare(a.Key(), b.Key()), cmp.Compare(a.String(), b.String()))
@@ -88,21 +88,22 @@ func textOf(reqs []labels.Requirement) string {
 	return strings.Join(slices.Compact(texts), ",")
 }
 
-// Matches says whether an object with these labels is meant.
+// Matches reports whether the selector matches an object with these labels.
 func (s Selector) Matches(l map[string]string) bool {
 	return s.sel != nil && s.sel.Matches(labels.Set(l))
 }
 
-// String gives the canonical text, empty for a selector of everything.
+// String returns the canonical text. It is empty for a selector of everything.
 func (s Selector) String() string { return s.text }
 
-// id is the text, except of the zero value, which must not be taken for a selector of everything.
+// id returns the text, but for the zero value one that no other selector has: the zero value must not be taken for a
+// selector of everything.
 func (s Selector) id() string {
 	if s.sel == nil {
-		return "!" // never a requirement's text
+		return "!" // never the text of a requirement
 	}
 	return s.text
 }
 
-// IsEverything says whether every object matches, labelled or not.
+// IsEverything reports whether the selector matches every object, labelled or not.
 func (s Selector) IsEverything() bool { return s.sel != nil && s.sel.Empty() }

@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// TestSameMeaningSameText expects one text for selectors that mean the same.
+// TestSameMeaningSameText expects selectors of one meaning to have one text.
 func TestSameMeaningSameText(t *testing.T) {
 	same := []*metav1.LabelSelector{
 		{MatchLabels: map[string]string{"a": "1", "b": "2"}},
@@ -34,8 +34,8 @@ func TestSameMeaningSameText(t *testing.T) {
 	}
 }
 
-// TestSameSelectorSameText reads one selector again and again, with so many requirements of one key that they are
-// not kept in order on the way.
+// TestSameSelectorSameText reads one selector many times. It has so many requirements of one key that the API machinery
+// does not keep their order.
 func TestSameSelectorSameText(t *testing.T) {
 	ls := &metav1.LabelSelector{MatchLabels: map[string]string{}}
 	for i := range 10 {
@@ -63,7 +63,7 @@ func TestSameSelectorSameText(t *testing.T) {
 	}
 }
 
-// TestZeroSelectorMatchesNothing keeps a forgotten error from opening anything.
+// TestZeroSelectorMatchesNothing ensures that an ignored error opens nothing.
 func TestZeroSelectorMatchesNothing(t *testing.T) {
 	if (Selector{}).Matches(nil) || (Selector{}).Matches(map[string]string{"a": "1"}) || (Selector{}).IsEverything() {
 		t.Error("the zero selector matches")
@@ -79,8 +79,8 @@ func TestZeroSelectorMatchesNothing(t *testing.T) {
 	}
 }
 
-// FuzzSelector expects that reading a selector never fails otherwise than with an error, that our canonical
-// form matches as the API machinery's does, and that the index finds a pod exactly if the selector matches.
+// FuzzSelector expects that a bad selector causes nothing but an error, that our canonical form matches as the API
+// machinery's does, and that the index finds a pod exactly if the selector matches it.
 func FuzzSelector(f *testing.F) {
 	for _, s := range []string{
 		`{}`, `{"matchLabels":{"a":"1"}}`, `{"matchExpressions":[{"key":"a","operator":"NotIn","values":["1"]}]}`,
@@ -120,7 +120,7 @@ func indexFinds(s Selector, l map[string]string) bool {
 	return found
 }
 
-// TestIndexReportsEachChangeOnce follows one pod through events of pod, namespace and query.
+// TestIndexReportsEachChangeOnce follows one pod through events of the pod, its namespace and a query.
 func TestIndexReportsEachChangeOnce(t *testing.T) {
 	var log []string
 	ix := NewIndex(func(q string, p types.NamespacedName, matches bool) {

@@ -47,7 +47,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 {{- end }}
 
-{{- /* What the schema cannot say: values that contradict each other. */ -}}
+{{- /* Values that contradict each other, which the schema cannot express. */ -}}
 {{- define "netpol-agent.check" -}}
 {{- if and .Values.metrics.enabled (eq (int .Values.metrics.port) (int .Values.health.port)) }}
 {{- fail "metrics.port and health.port are the same" }}

@@ -19,15 +19,15 @@ func newCleanup() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cleanup",
 		Short: "Remove the agent's rules from this node, and nothing else",
-		Long: `cleanup removes what the agent keeps in this network namespace, whichever backend wrote it: its nftables
-tables, and its chains in the filter tables of both variants of iptables with its ipsets. From then on no policy is
-enforced here: every pod of the node is open. What others have is not touched. A second call finds nothing to do.
+		Long: `cleanup removes everything that the agent keeps in this network namespace, whichever backend wrote it: its nftables
+tables, its chains in the filter tables of both iptables variants, and its ipsets. From then on no policy is enforced
+here, and every pod of the node is open. Nothing else is touched. It is safe to run cleanup again.
 
-Where there is no iptables or ipset program, only the nftables tables are looked for. Chains and sets of the iptables
-backend need CAP_NET_RAW beside CAP_NET_ADMIN to be removed.
+A running agent would write its rules again, so cleanup refuses while one runs here; --force overrides that.
 
-While an agent runs here it would write its rules again, so cleanup then refuses, unless it is forced.`,
-		Example: `  # what would be removed
+cleanup needs CAP_NET_ADMIN and, for chains and sets of the iptables backend, CAP_NET_RAW. Without the programs
+iptables and ipset it removes the nftables tables only.`,
+		Example: `  # show what would be removed
   netpol-agent cleanup --dry-run
 
   # after the agent's DaemonSet is gone
@@ -35,15 +35,15 @@ While an agent runs here it would write its rules again, so cleanup then refuses
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runCleanup(cmd, dryRun, force, socket) },
 	}
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only tell what would be removed")
-	cmd.Flags().BoolVar(&force, "force", false, "remove the rules although an agent runs here")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show what would be removed, and remove nothing")
+	cmd.Flags().BoolVar(&force, "force", false, "remove the rules even if an agent runs here")
 	socketFlag(cmd, &socket)
 	return cmd
 }
 
 func runCleanup(cmd *cobra.Command, dryRun, force bool, socket string) error {
 	if !dryRun && !force && agentRuns(cmd.Context(), socket) {
-		return errors.New("an agent runs in this network namespace and would write its rules again: end it first, or use --force")
+		return errors.New("an agent runs in this network namespace and would write its rules again: stop it first, or use --force")
 	}
 	gone, err := backend.Cleanup(dryRun, conntrack.HoldTable)
 	done := "removed"
@@ -54,12 +54,12 @@ func runCleanup(cmd *cobra.Command, dryRun, force bool, socket string) error {
 		fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", done, what)
 	}
 	if len(gone) == 0 && err == nil {
-		fmt.Fprintln(cmd.OutOrStdout(), "nothing to remove: there are no rules of the agent in this network namespace")
+		fmt.Fprintln(cmd.OutOrStdout(), "nothing to remove: the agent has no rules in this network namespace")
 	}
 	return err
 }
 
-// agentRuns says whether an agent answers at the socket.
+// agentRuns reports whether an agent answers at the socket.
 func agentRuns(ctx context.Context, socket string) bool {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -69,5 +69,5 @@ func agentRuns(ctx context.Context, socket string) bool {
 
 func socketFlag(cmd *cobra.Command, socket *string) {
 	cmd.Flags().StringVar(socket, "status-socket", sync.DefaultStatusSocket,
-		"unix socket at which the agent tells its status; a leading @ makes it an abstract one")
+		"Unix socket on which the agent serves its status; a leading @ makes it abstract")
 }

@@ -1,7 +1,7 @@
-// Package cli is the command line: one file a command, flags to calls, results to text.
+// Package cli is the command line: it turns flags into calls and results into text, one file per command.
 //
-// It decides how questions are asked and answers are shown, and the exit status. It does not decide anything
-// about policies, rules or the agent's life; the packages that it wires together do.
+// It decides how questions are asked, how answers are shown, and the exit status. It decides nothing about
+// policies, rules or the agent's life; the packages that it wires together do.
 package cli
 
 import (
@@ -25,18 +25,18 @@ const (
 	exitDenied  = 3
 )
 
-// usageError is a command line that cannot be understood.
+// usageError is the error for a wrong command line.
 type usageError struct{ error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// statusError ends the program with a status; what there is to say has been said.
+// statusError ends the program with an exit status and prints nothing: the command has printed everything.
 type statusError int
 
 func (e statusError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
-// Main runs the command line and gives the exit status: 0, 1 if something failed, 2 if the command line is
-// wrong, and what a command documents beyond these.
+// Main runs the command line and returns the exit status: 0 for success, 1 for a failure, 2 for a wrong command
+// line, or another status that the command documents.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -63,7 +63,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 }
 
-// oneLine keeps an error on one line, joined errors included.
+// oneLine returns the error on one line, even if it joins several errors.
 func oneLine(err error) string {
 	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
 }
@@ -72,8 +72,8 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "netpol-agent",
 		Short: "Enforce Kubernetes NetworkPolicy on this node with nftables or iptables",
-		Long: `netpol-agent enforces Kubernetes NetworkPolicy on one node, beside a network plugin that has no policy of its
-own. The same program shows what it would do: "render" and "explain" need neither root nor a cluster.
+		Long: `netpol-agent enforces Kubernetes NetworkPolicy on one node, beside a network plugin that enforces none. The same
+program shows what it would do: "render" and "explain" need neither root nor a cluster.
 
 Exit status: 0 for success, 1 if something failed, 2 for a wrong command line.`,
 		SilenceUsage:  true,
@@ -88,7 +88,7 @@ Exit status: 0 for success, 1 if something failed, 2 for a wrong command line.`,
 	for _, cmd := range root.Commands() {
 		if cmd.Name() == "completion" {
 			cmd.Args, cmd.RunE = noSuchShell, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-			cmd.Example = `  # in this shell, and in every new one
+			cmd.Example = `  # enable completion in this shell, and in every new one
   source <(netpol-agent completion bash)
   netpol-agent completion bash >/etc/bash_completion.d/netpol-agent`
 		}
@@ -96,15 +96,15 @@ Exit status: 0 for success, 1 if something failed, 2 for a wrong command line.`,
 	return root
 }
 
-// noSuchShell refuses arguments of "completion": help on standard output with status 0 would be taken for a script.
+// noSuchShell refuses arguments of "completion": a shell would take help on standard output with status 0 for a script.
 func noSuchShell(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usagef("there is no completion for %q: there are bash, fish, powershell and zsh", args[0])
+		return usagef("no completion for shell %q: use bash, fish, powershell or zsh", args[0])
 	}
 	return nil
 }
 
-// noSuchCommand refuses arguments of the root command, which are misspelt commands.
+// noSuchCommand refuses arguments of the root command: they are misspelt commands.
 func noSuchCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -116,7 +116,7 @@ func noSuchCommand(cmd *cobra.Command, args []string) error {
 	return usagef("there is no command %q%s", args[0], hint)
 }
 
-// noArgs refuses arguments, of a command that takes flags only.
+// noArgs refuses the arguments of a command that takes only flags.
 func noArgs(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return usagef("unexpected argument %q", args[0])

@@ -14,7 +14,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/sync"
 )
 
-// Every command explains itself: a line for the list, a text, and examples that call it.
+// TestHelp expects every command to have a short text, a long text and examples that call it.
 func TestHelp(t *testing.T) {
 	for _, cmd := range newRoot().Commands() {
 		if cmd.Short == "" || strings.HasSuffix(cmd.Short, ".") {

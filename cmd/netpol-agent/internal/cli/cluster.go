@@ -12,7 +12,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// fromCluster reads what explain needs from a cluster's API server, once.
+// fromCluster reads the objects that explain needs from a cluster's API server, once.
 func fromCluster(ctx context.Context, kubeconfig, kubeContext string, timeout time.Duration) (*objects, error) {
 	config, err := clusterConfig(kubeconfig, kubeContext)
 	if errors.Is(err, errNoCluster) {
@@ -33,7 +33,7 @@ func fromCluster(ctx context.Context, kubeconfig, kubeContext string, timeout ti
 	return o, nil
 }
 
-// list gets all objects that matter to policies.
+// list returns all objects of the cluster that matter to policies.
 func list(ctx context.Context, c kubernetes.Interface) (*objects, error) {
 	all := metav1.ListOptions{}
 	pods, err := c.CoreV1().Pods(metav1.NamespaceAll).List(ctx, all)
@@ -58,10 +58,10 @@ func list(ctx context.Context, c kubernetes.Interface) (*objects, error) {
 	}, nil
 }
 
-var errNoCluster = errors.New("no cluster to ask: name one with --kubeconfig or KUBECONFIG")
+var errNoCluster = errors.New("no cluster to ask: name one with --kubeconfig or $KUBECONFIG")
 
-// clusterConfig finds a cluster as kubectl does: by the flags, by $KUBECONFIG, in the home directory, and
-// inside a pod by its service account.
+// clusterConfig finds a cluster as kubectl does: by the flags, by $KUBECONFIG, in the home directory, or, inside a
+// pod, by its service account.
 func clusterConfig(kubeconfig, kubeContext string) (*rest.Config, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = kubeconfig

@@ -8,31 +8,27 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/netpol-agent/netpol-agent/internal/compiler"
 	"github.com/netpol-agent/netpol-agent/internal/manifest"
 )
 
 // end is one end of the connection that explain is asked about.
 type end struct {
-	// name is how it is shown: "namespace/pod", or the address.
+	// name is what explain calls the end: "namespace/pod", or the address.
 	name  string
 	addrs []netip.Addr
-	// pod is nil for an address that no pod of the cluster's network has.
-	pod *corev1.Pod
+	// pods are the pod that was named, or the pods that policies judge at the address that was given: none for an
+	// address outside, and several only while the cluster's state is stale.
+	pods []compiler.Pod
 }
 
-// findEnd finds a pod by "namespace/name" or "name", or takes an IP address as what it is: the pod's, if a
-// running pod has it.
-func (o *objects) findEnd(arg, namespace string) (*end, error) {
+// findEnd finds the pod that "namespace/name" or "name" names, or the pods of an IP address. c holds the objects: which
+// pods an address means is the compiler's answer.
+func (o *objects) findEnd(c *compiler.Compiler, arg, namespace string) (*end, error) {
 	if addr, err := netip.ParseAddr(arg); err == nil {
-		addr = addr.Unmap().WithZone("")
-		e := &end{name: arg, addrs: []netip.Addr{addr}}
-		for _, p := range o.pods {
-			if running(p) && !p.Spec.HostNetwork && slices.Contains(podAddrs(p), addr) {
-				e.pod, e.name = p, p.Namespace+"/"+p.Name
-			}
-		}
-		return e, nil
+		return o.endOfAddr(c, addr.Unmap().WithZone("")), nil
 	}
 	ns, name, found := strings.Cut(arg, "/")
 	if !found {
@@ -41,22 +37,43 @@ func (o *objects) findEnd(arg, namespace string) (*end, error) {
 	if ns == "" || name == "" || strings.Contains(name, "/") {
 		return nil, usagef("%q is neither namespace/pod nor an IP address", arg)
 	}
-	i := slices.IndexFunc(o.pods, func(p *corev1.Pod) bool { return p.Namespace == ns && p.Name == name })
-	if i < 0 {
+	pod := o.pod(types.NamespacedName{Namespace: ns, Name: name})
+	if pod == nil {
 		return nil, o.noSuchPod(ns, name)
 	}
-	pod := o.pods[i]
-	e := &end{name: ns + "/" + name, addrs: podAddrs(pod), pod: pod}
+	p := compiler.ReadPod(pod)
 	switch {
-	case !running(pod):
-		return nil, fmt.Errorf("pod %s is %s: it has no address any more", e.name, pod.Status.Phase)
-	case len(e.addrs) == 0:
-		return nil, fmt.Errorf("pod %s has no IP address yet (status.podIPs)", e.name)
+	case p.Over:
+		return nil, fmt.Errorf("pod %s is %s and no longer has an address", p.Name, pod.Status.Phase)
+	case len(p.Addrs) == 0:
+		return nil, fmt.Errorf("pod %s has no IP address yet (status.podIPs)", p.Name)
 	}
-	return e, nil
+	return &end{name: p.Name.String(), addrs: p.Addrs, pods: []compiler.Pod{p}}, nil
 }
 
-// noSuchPod lists pods that may have been meant: those of the namespace.
+func (o *objects) endOfAddr(c *compiler.Compiler, addr netip.Addr) *end {
+	e := &end{name: addr.String(), addrs: []netip.Addr{addr}}
+	var names []string
+	for _, name := range c.PodsAt(addr) {
+		e.pods = append(e.pods, compiler.ReadPod(o.pod(name)))
+		names = append(names, name.String())
+	}
+	if len(names) > 0 {
+		e.name = strings.Join(names, " and ")
+	}
+	return e
+}
+
+// pod returns the pod of that name, or nil.
+func (o *objects) pod(name types.NamespacedName) *corev1.Pod {
+	i := slices.IndexFunc(o.pods, func(p *corev1.Pod) bool { return p.Namespace == name.Namespace && p.Name == name.Name })
+	if i < 0 {
+		return nil
+	}
+	return o.pods[i]
+}
+
+// noSuchPod lists the pods that may have been meant: those of the namespace.
 func (o *objects) noSuchPod(ns, name string) error {
 	var there []string
 	for _, p := range o.pods {
@@ -77,61 +94,39 @@ func (o *objects) noSuchPod(ns, name string) error {
 	return fmt.Errorf("there is no pod %s/%s; namespace %s has %s%s", ns, name, ns, strings.Join(there, ", "), more)
 }
 
-func running(p *corev1.Pod) bool {
-	return p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed
-}
-
-// podAddrs gives the addresses of a pod, without what is no address.
-func podAddrs(p *corev1.Pod) []netip.Addr {
-	texts := []string{p.Status.PodIP}
-	for _, ip := range p.Status.PodIPs {
-		texts = append(texts, ip.IP)
+// nodeAddrs returns the addresses of the node on which the end's pods run, as far as the API knows them. There is no such
+// node for what runs in a node's own network, which is judged nowhere, and for pods of one address on several nodes: no
+// address belongs to all of those.
+func (o *objects) nodeAddrs(e *end) []netip.Addr {
+	var nodes []string
+	for i := range e.pods {
+		if p := &e.pods[i]; !p.HostNetwork && p.Node != "" && !slices.Contains(nodes, p.Node) {
+			nodes = append(nodes, p.Node)
+		}
 	}
-	return parseAddrs(texts)
-}
-
-func parseAddrs(texts []string) []netip.Addr {
+	if len(nodes) != 1 {
+		return nil
+	}
 	var out []netip.Addr
-	for _, text := range texts {
-		addr, err := netip.ParseAddr(text)
-		if err != nil {
+	for _, n := range o.nodes {
+		if n.Name != nodes[0] {
 			continue
 		}
-		if addr = addr.Unmap(); !slices.Contains(out, addr) {
-			out = append(out, addr)
+		for _, a := range n.Status.Addresses {
+			if addr, err := netip.ParseAddr(a.Address); err == nil { // the others are host names
+				out = append(out, addr)
+			}
+		}
+	}
+	for _, obj := range o.pods {
+		if p := compiler.ReadPod(obj); p.Node == nodes[0] && !p.Over {
+			out = append(out, p.NodeAddrs...)
 		}
 	}
 	return out
 }
 
-// nodeAddrs gives the addresses of the node on which a pod runs whose connections are judged. What runs in
-// the node's own network is judged nowhere, so its node does not matter.
-func (o *objects) nodeAddrs(e *end) []netip.Addr {
-	if e.pod == nil || e.pod.Spec.HostNetwork || e.pod.Spec.NodeName == "" {
-		return nil
-	}
-	var texts []string
-	for _, n := range o.nodes {
-		if n.Name != e.pod.Spec.NodeName {
-			continue
-		}
-		for _, a := range n.Status.Addresses {
-			texts = append(texts, a.Address)
-		}
-	}
-	for _, p := range o.pods {
-		if p.Spec.NodeName != e.pod.Spec.NodeName || !running(p) {
-			continue
-		}
-		texts = append(texts, p.Status.HostIP)
-		for _, ip := range p.Status.HostIPs {
-			texts = append(texts, ip.IP)
-		}
-	}
-	return parseAddrs(texts)
-}
-
-// portOf reads --port: a number, or the name of a port of the destination pod.
+// portOf reads --port: a number, or the name that every destination pod gives the same port.
 func (f *explainFlags) portOf(to *end) (uint16, error) {
 	if f.port == "" {
 		return 0, nil
@@ -141,42 +136,24 @@ func (f *explainFlags) portOf(to *end) (uint16, error) {
 	} else if _, err := strconv.Atoi(f.port); err == nil {
 		return 0, usagef("--port: %s is not between 1 and 65535", f.port)
 	}
-	if to.pod == nil {
-		return 0, fmt.Errorf("--port: %s is no pod, so none of its ports has the name %q", to.name, f.port)
+	if len(to.pods) == 0 {
+		return 0, fmt.Errorf("--port: %s is no pod, so none of its ports has the name %q: give the port's number", to.name, f.port)
 	}
-	var has []string
-	for _, p := range containerPorts(to.pod) {
-		protocol := string(p.Protocol)
-		if protocol == "" {
-			protocol = string(corev1.ProtocolTCP)
+	var port uint16
+	for i := range to.pods {
+		p := &to.pods[i]
+		number, ok := p.Port(f.port, corev1.Protocol(f.protocol.value))
+		switch has := p.PortNames(); {
+		case !ok && len(has) == 0:
+			return 0, fmt.Errorf("--port: pod %s names none of its ports: give the port's number", p.Name)
+		case !ok:
+			return 0, fmt.Errorf("--port: pod %s has no port %s/%s; it has %s", p.Name, f.port, f.protocol.value, strings.Join(has, ", "))
+		case i > 0 && number != port:
+			return 0, fmt.Errorf("--port: %s give the name %s to different ports: give the port's number", to.name, f.port)
 		}
-		if p.Name == f.port && protocol == f.protocol.value && p.ContainerPort > 0 && p.ContainerPort <= 65535 {
-			return uint16(p.ContainerPort), nil
-		}
-		if p.Name != "" {
-			has = append(has, p.Name+"/"+protocol)
-		}
+		port = number
 	}
-	if len(has) == 0 {
-		return 0, fmt.Errorf("--port: pod %s names none of its ports", to.name)
-	}
-	return 0, fmt.Errorf("--port: pod %s has no port %s/%s; it has %s", to.name, f.port, f.protocol.value, strings.Join(has, ", "))
-}
-
-// containerPorts lists the ports of the containers that run as long as the pod: sidecars are among the init
-// containers.
-func containerPorts(p *corev1.Pod) []corev1.ContainerPort {
-	var out []corev1.ContainerPort
-	for i := range p.Spec.Containers {
-		out = append(out, p.Spec.Containers[i].Ports...)
-	}
-	for i := range p.Spec.InitContainers {
-		c := &p.Spec.InitContainers[i]
-		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
-			out = append(out, c.Ports...)
-		}
-	}
-	return out
+	return port, nil
 }
 
 func policyRef(name string) manifest.Ref {

@@ -15,7 +15,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 )
 
-// explainFlags are the question.
+// explainFlags are the flags of explain: the question.
 type explainFlags struct {
 	files          fileFlags
 	kubeconfig     string
@@ -31,22 +31,26 @@ func newExplain() *cobra.Command {
 	var f explainFlags
 	cmd := &cobra.Command{
 		Use:   "explain --from POD|IP --to POD|IP [--port PORT] [-f FILE|DIR|- ...]",
-		Short: "Tell whether one end reaches another, and which policies decide that",
-		Long: `explain judges a new connection as the nodes at both ends would: the source's egress and the destination's
-ingress must both allow it. It tells which rule allows it, or which policies isolate the pod and why none of their
-rules matches.
+		Short: "Show whether a connection would pass, and which policies decide that",
+		Long: `explain judges a new connection as the agents of both ends would: the egress of the source and the ingress of the
+destination must both allow it. The answer names the rule that allows it, or the policies that isolate the pod and
+why none of their rules matches.
 
-The objects come from files, or, without -f, from the cluster that the kubeconfig names. An end is a pod, written
-namespace/name, or an IP address. To ask about a Service, name a pod behind it and the port on the pod: policies
-see the packet after the Service's address was replaced.
+Each end is a pod, written namespace/name, or an IP address. To ask about a Service, name a pod behind it and the port
+on the pod: policies see the packet after kube-proxy has replaced the Service's address.
 
-Exit status: 0 whatever the answer is; with --exit-code, 3 if the connection is denied. 1 if there is no answer, or
-if files could not be read completely.`,
-		Example: `  # does web reach api on its port named http, by the policies of a directory?
-  netpol-agent explain --from shop/web --to shop/api --port http -f policies/ -f pods.yaml
+The objects come from the cluster that the kubeconfig names, or from files with -f.
 
-  # does an address outside reach it, in the cluster of the present context?
+Exit status: 0 if there is an answer; with --exit-code, 3 if it is not "allowed". 1 if there is no answer, or if files
+could not be read completely.`,
+		Example: `  # does web reach api, in the cluster of the current context?
+  netpol-agent explain --from shop/web --to shop/api --port 8080
+
+  # does an address outside the cluster reach it?
   netpol-agent explain --from 203.0.113.7 --to shop/api --port 8080
+
+  # the same for objects in files, and a port that api names
+  netpol-agent explain --from shop/web --to shop/api --port http -f policies/ -f pods.yaml
 
   # in a script
   netpol-agent explain --exit-code --from shop/web --to shop/db --port 5432 -f . && echo the database is open`,
@@ -55,13 +59,13 @@ if files could not be read completely.`,
 	}
 	f.files.add(cmd, "file or directory with Kubernetes objects, - for standard input; may be repeated")
 	flags := cmd.Flags()
-	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file of the cluster to ask, if no -f is given")
+	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file of the cluster to ask")
 	flags.StringVar(&f.context, "context", "", "context of the kubeconfig")
-	flags.DurationVar(&f.timeout, "request-timeout", 30*time.Second, "longest time to wait for the cluster")
-	flags.StringVar(&f.from, "from", "", "who connects: namespace/pod or IP address")
-	flags.StringVar(&f.to, "to", "", "to whom: namespace/pod or IP address")
-	flags.StringVar(&f.port, "port", "", "destination port: a number, or a name that the destination pod gives it")
-	flags.BoolVar(&f.exitCode, "exit-code", false, "end with status 3 if the connection is denied")
+	flags.DurationVar(&f.timeout, "request-timeout", 30*time.Second, "time limit for each request to the cluster")
+	flags.StringVar(&f.from, "from", "", "source: namespace/pod or IP address")
+	flags.StringVar(&f.to, "to", "", "destination: namespace/pod or IP address")
+	flags.StringVar(&f.port, "port", "", "destination port: a number, or its name on the destination pod")
+	flags.BoolVar(&f.exitCode, "exit-code", false, "exit with status 3 if the connection is not allowed")
 	f.protocol = choiceFlag(cmd, "protocol", "", "protocol", "TCP", "UDP", "SCTP", "ICMP")
 	f.output = outputFlag(cmd)
 	for _, name := range []string{"from", "to", "port", "context"} {
@@ -101,15 +105,15 @@ func (f *explainFlags) run(cmd *cobra.Command) error {
 func (f *explainFlags) validate() error {
 	switch {
 	case f.from == "":
-		return usagef("say who connects, with --from")
+		return usagef("--from is missing: give the pod or IP address that connects")
 	case f.to == "":
-		return usagef("say to whom, with --to")
+		return usagef("--to is missing: give the pod or IP address to connect to")
 	case f.port == "" && f.protocol.value != "ICMP":
-		return usagef("give the destination port with --port, or ask about --protocol ICMP")
+		return usagef("--port is missing: give the destination port, or use --protocol ICMP")
 	case f.port != "" && f.protocol.value == "ICMP":
-		return usagef("ICMP has no ports")
+		return usagef("ICMP has no ports: leave out --port, or use another --protocol")
 	case len(f.files.paths) > 0 && f.kubeconfig+f.context != "":
-		return usagef("either files (-f) or a cluster (--kubeconfig, --context)")
+		return usagef("use either files (-f) or a cluster (--kubeconfig, --context), not both")
 	}
 	return nil
 }
@@ -124,13 +128,13 @@ func (f *explainFlags) objects(cmd *cobra.Command) (*objects, error) {
 const (
 	allowed = "allowed"
 	denied  = "denied"
-	// partly is the verdict on dual-stack pods whose address families differ.
+	// partly is the verdict if some pairs of addresses are allowed and others are denied.
 	partly = "partly allowed"
 )
 
 // answer is what explain prints.
 type answer struct {
-	// Verdict over all pairs: allowed, denied, or partly allowed.
+	// Verdict is that of all pairs: allowed, denied, or partly allowed.
 	Verdict  string `json:"verdict"`
 	From     string `json:"from"`
 	To       string `json:"to"`
@@ -146,11 +150,11 @@ type pair struct {
 	From    netip.Addr `json:"from"`
 	To      netip.Addr `json:"to"`
 	Verdict string     `json:"verdict"`
-	// Egress and Ingress name the policies that isolate the source, or the destination, and the rules that
-	// allow the connection; absent if nobody judges that end.
+	// Egress and Ingress name the policies that isolate the source and the destination, and the rules that allow the
+	// connection. They are absent for an end that no agent judges.
 	Egress  *side `json:"egress,omitempty"`
 	Ingress *side `json:"ingress,omitempty"`
-	// Reasons say the same for people.
+	// Reasons say the same in words.
 	Reasons []string `json:"reasons"`
 }
 
@@ -163,23 +167,24 @@ type side struct {
 
 // answer judges each pair of addresses of one family.
 func (f *explainFlags) answer(objs *objects) (*answer, error) {
-	from, err := objs.findEnd(f.from, f.files.namespace)
+	c := objs.compile("")
+	from, err := objs.findEnd(c, f.from, f.files.namespace)
 	if err != nil {
 		return nil, fmt.Errorf("--from: %w", err)
 	}
-	to, err := objs.findEnd(f.to, f.files.namespace)
+	to, err := objs.findEnd(c, f.to, f.files.namespace)
 	if err != nil {
 		return nil, fmt.Errorf("--to: %w", err)
 	}
-	a := &answer{From: from.name, To: to.name, Protocol: f.protocol.value, compiler: objs.compile("")}
+	a := &answer{From: from.name, To: to.name, Protocol: f.protocol.value, compiler: c}
 	if a.Port, err = f.portOf(to); err != nil {
 		return nil, err
 	}
-	a.compiler.SetNodeAddrs(append(objs.nodeAddrs(from), objs.nodeAddrs(to)...))
+	c.SetNodeAddrs(append(objs.nodeAddrs(from), objs.nodeAddrs(to)...))
 	for _, src := range from.addrs {
 		for _, dst := range to.addrs {
 			if src.Is4() == dst.Is4() {
-				a.Pairs = append(a.Pairs, judgePair(a.compiler.Program(), f.packet(src, dst, a.Port)))
+				a.Pairs = append(a.Pairs, judgePair(c.Program(), f.packet(src, dst, a.Port)))
 			}
 		}
 	}
@@ -242,7 +247,7 @@ func sideOf(j *evaluator.Judgement) *side {
 	return s
 }
 
-// policies lists the policies that isolate either end, in order of first mention.
+// policies returns the policies that isolate either end, in the order in which the answer names them.
 func (a *answer) policies() []string {
 	var out []string
 	seen := map[string]bool{}
@@ -262,7 +267,7 @@ func (a *answer) policies() []string {
 	return out
 }
 
-// relevant gives the diagnostics of policies that isolate either end.
+// relevant returns the diagnostics of policies that isolate either end.
 func (a *answer) relevant(all []compiler.Diagnostic) []compiler.Diagnostic {
 	names := map[string]bool{}
 	for _, name := range a.policies() {
@@ -277,7 +282,7 @@ func (a *answer) relevant(all []compiler.Diagnostic) []compiler.Diagnostic {
 	return out
 }
 
-// write prints the answer for people.
+// write prints the answer as text.
 func (a *answer) write(w io.Writer, objs *objects) {
 	port := ""
 	if a.Protocol != "ICMP" {
@@ -293,9 +298,9 @@ func (a *answer) write(w io.Writer, objs *objects) {
 	a.writePlaces(w, objs)
 }
 
-// writePlaces tells in which files the policies stand that decided.
+// writePlaces prints the files and lines of the policies that isolate either end.
 func (a *answer) writePlaces(w io.Writer, objs *objects) {
-	heading := "  the policies stand in\n"
+	heading := "  the policies are defined in\n"
 	for _, name := range a.policies() {
 		if place := objs.place(name); place != "" {
 			fmt.Fprintf(w, "%s    %s: %s\n", heading, name, place)
@@ -304,7 +309,7 @@ func (a *answer) writePlaces(w io.Writer, objs *objects) {
 	}
 }
 
-// place gives file and line of a policy ("namespace/name"), or nothing if it came from a cluster.
+// place returns the file and line of a policy ("namespace/name"), or nothing if it came from a cluster.
 func (o *objects) place(policy string) string {
 	if o.source == nil {
 		return ""

@@ -31,7 +31,7 @@ func (c *choice) String() string { return c.value }
 // Type implements pflag.Value.
 func (c *choice) Type() string { return strings.Join(c.choices, "|") }
 
-// orList writes "a, b or c".
+// orList returns "a, b or c".
 func orList(words []string) string {
 	if len(words) < 2 {
 		return strings.Join(words, "")
@@ -39,7 +39,7 @@ func orList(words []string) string {
 	return strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
 }
 
-// choiceFlag adds a flag that takes one of the choices, the first if it is not given, and completes them.
+// choiceFlag adds a flag that takes one of the choices, by default the first, and lets the shell complete them.
 func choiceFlag(cmd *cobra.Command, name, short, usage string, choices ...string) *choice {
 	c := &choice{value: choices[0], choices: choices}
 	cmd.Flags().VarP(c, name, short, usage)
@@ -52,7 +52,7 @@ func complete(cmd *cobra.Command, flag string, words ...string) {
 	must(cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)))
 }
 
-// must is for errors that only a misspelt flag name in this package can cause.
+// must panics on an error that only a misspelt flag name in this package can cause.
 func must(err error) {
 	if err != nil {
 		panic(err) //nolint:forbidigo // every command line would hit it, the tests' first
@@ -69,7 +69,7 @@ func outputFlag(cmd *cobra.Command) *choice {
 	return choiceFlag(cmd, "output", "o", "output format", outputText, outputJSON)
 }
 
-// printJSON writes v for programs to read, and for people who look.
+// printJSON writes v as indented JSON.
 func printJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)

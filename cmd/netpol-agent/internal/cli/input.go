@@ -15,15 +15,15 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/manifest"
 )
 
-// objects is what a command judges, from files or from a cluster.
+// objects are the objects that a command judges, from files or from a cluster.
 type objects struct {
 	pods       []*corev1.Pod
 	namespaces []*corev1.Namespace
 	policies   []*networkingv1.NetworkPolicy
 	nodes      []*corev1.Node
-	// source knows where the objects stand in files; nil for a cluster's.
+	// source knows where in the files the objects stand. It is nil for the objects of a cluster.
 	source *manifest.Source
-	// refused counts what was in the files and could not be read.
+	// refused counts the documents in the files that could not be read.
 	refused int
 }
 
@@ -36,13 +36,13 @@ type fileFlags struct {
 
 func (f *fileFlags) add(cmd *cobra.Command, usage string) {
 	cmd.Flags().StringArrayVarP(&f.paths, "filename", "f", nil, usage)
-	cmd.Flags().StringVarP(&f.namespace, "namespace", "n", metav1.NamespaceDefault, "namespace of what names none")
-	cmd.Flags().BoolVarP(&f.verbose, "verbose", "v", false, "also tell which documents are of no interest here")
+	cmd.Flags().StringVarP(&f.namespace, "namespace", "n", metav1.NamespaceDefault, "namespace of objects that name none")
+	cmd.Flags().BoolVarP(&f.verbose, "verbose", "v", false, "also list the documents of kinds that are not used here")
 	must(cmd.MarkFlagFilename("filename", "yaml", "yml", "json"))
 	complete(cmd, "namespace")
 }
 
-// load reads the files and tells about every document that does not count.
+// load reads the files and reports every document that does not count.
 func (f *fileFlags) load(cmd *cobra.Command) (*objects, error) {
 	loaded, problems, err := manifest.Load(f.paths, manifest.Options{Namespace: f.namespace, Stdin: cmd.InOrStdin()})
 	if err != nil {
@@ -63,8 +63,8 @@ func (f *fileFlags) load(cmd *cobra.Command) (*objects, error) {
 	}, nil
 }
 
-// withImplied gives the namespaces as the API server would have them: each with the label that carries its
-// name, and those too that are only named by what is in them, which could not be there otherwise.
+// withImplied returns the namespaces as the API server would have them: each with the label that carries its name, and
+// including those that only pods and policies name, which could not exist without their namespace.
 func withImplied(o *manifest.Objects) []*corev1.Namespace {
 	byName := map[string]*corev1.Namespace{}
 	imply := func(name string) {
@@ -90,7 +90,7 @@ func withImplied(o *manifest.Objects) []*corev1.Namespace {
 	return out
 }
 
-// compile brings the objects to a compiler for a node, or for all nodes at once if the name is empty.
+// compile returns a compiler with the objects, for the node of that name, or for all nodes at once if it is empty.
 func (o *objects) compile(node string) *compiler.Compiler {
 	c := compiler.New(compiler.Options{Node: node})
 	for _, ns := range o.namespaces {
@@ -105,7 +105,7 @@ func (o *objects) compile(node string) *compiler.Compiler {
 	return c
 }
 
-// tellDiagnostics writes what the compiler did not understand, with its place if it came from a file.
+// tellDiagnostics prints what the compiler did not understand, with its place if it came from a file.
 func (o *objects) tellDiagnostics(cmd *cobra.Command, diagnostics []compiler.Diagnostic) {
 	for _, d := range diagnostics {
 		place := ""
@@ -118,14 +118,14 @@ func (o *objects) tellDiagnostics(cmd *cobra.Command, diagnostics []compiler.Dia
 	}
 }
 
-// incomplete is the error of a command that gave its result without the documents that were refused.
+// incomplete returns the error of a command whose output leaves out refused documents, or nil.
 func (o *objects) incomplete() error {
 	switch o.refused {
 	case 0:
 		return nil
 	case 1:
-		return errors.New("the files have 1 mistake: what is shown leaves out the document that has it")
+		return errors.New("the files have 1 mistake: the output leaves out the document that contains it")
 	default:
-		return fmt.Errorf("the files have %d mistakes: what is shown leaves out the documents that have them", o.refused)
+		return fmt.Errorf("the files have %d mistakes: the output leaves out the documents that contain them", o.refused)
 	}
 }

@@ -19,7 +19,7 @@ import (
 // nodeNameEnv is the environment variable that the DaemonSet fills with spec.nodeName.
 const nodeNameEnv = "NODE_NAME"
 
-// runFlags are what run is told.
+// runFlags are the flags of run.
 type runFlags struct {
 	config              sync.Config
 	kubeconfig          string
@@ -31,20 +31,20 @@ func newRun() *cobra.Command {
 	var f runFlags
 	cmd := &cobra.Command{
 		Use:   "run --node-name NAME",
-		Short: "Enforce the cluster's policies on this node until told to end",
-		Long: `run watches Pods, Namespaces and NetworkPolicies, and keeps netfilter rules for the pods of this node.
-Nothing is written before everything has been read once. It needs CAP_NET_ADMIN in the node's network namespace.
+		Short: "Enforce the cluster's policies on this node until SIGTERM",
+		Long: `run watches Pods, Namespaces and NetworkPolicies and keeps netfilter rules for the pods of this node. It writes nothing
+until it has read all objects once. It needs CAP_NET_ADMIN in the node's network namespace.
 
-The rules are written by one of two backends, nftables or iptables with ipset; both enforce the same. "auto" takes
-nftables where the kernel has it. The iptables backend also needs CAP_NET_RAW, the programs iptables and ipset, and
-in a container the node's /run/xtables.lock; --iptables-variant=auto takes the variant of the binary in which the
-node's other components have their rules. When the backend changes, the new one enforces before what the old one left
-is removed. "netpol-agent status" says which backend was chosen, and why.
+SIGTERM stops the agent and leaves the rules in force, so a restart opens nothing; "netpol-agent cleanup" removes
+them. While the API server cannot be reached, the last rules stay in force and the agent is not ready.
 
-On SIGTERM it ends and leaves the rules in force, so that a restart opens nothing; "netpol-agent cleanup" removes
-them. If the API server cannot be reached, the last rules stay and the agent is not ready.
+The cluster is the one that --kubeconfig names, or else the one in which the agent runs as a pod.
 
-The cluster is the one that --kubeconfig names, or the one whose pod this is.`,
+Two backends can write the rules, nftables and iptables with ipset. Both enforce the same. --backend=auto uses nftables
+if the kernel has it. The iptables backend also needs CAP_NET_RAW, the programs iptables and ipset and, in a container,
+the node's /run/xtables.lock. --iptables-variant=auto uses the variant, legacy or nft, in which the node's other
+components have their rules. When the backend changes, the new one enforces before the old one's rules are removed.
+"netpol-agent status" shows which backend was chosen, and why.`,
 		Example: `  # in a DaemonSet: NODE_NAME comes from the downward API, the cluster from the service account
   netpol-agent run
 
@@ -56,13 +56,13 @@ The cluster is the one that --kubeconfig names, or the one whose pod this is.`,
 	flags := cmd.Flags()
 	flags.StringVar(&f.config.Node, "node-name", "", "name of this node's Node object (default $"+nodeNameEnv+")")
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file (default $KUBECONFIG, or the pod's service account)")
-	flags.StringVar(&f.config.MetricsAddr, "metrics-bind-address", ":9475", "address of /metrics; 0 for none")
-	flags.StringVar(&f.config.HealthAddr, "health-bind-address", ":9476", "address of /healthz and /readyz; 0 for none")
-	flags.DurationVar(&f.config.Resync, "resync-period", time.Minute, "time between two full comparisons of the kernel with what it should have")
+	flags.StringVar(&f.config.MetricsAddr, "metrics-bind-address", ":9475", "address that serves /metrics; 0 for none")
+	flags.StringVar(&f.config.HealthAddr, "health-bind-address", ":9476", "address that serves /healthz and /readyz; 0 for none")
+	flags.DurationVar(&f.config.Resync, "resync-period", time.Minute, "time between two full comparisons of the kernel's rules with what they should be")
 	socketFlag(cmd, &f.config.StatusSocket)
 	f.backend = choiceFlag(cmd, "backend", "", "what writes the rules", backend.Auto, backend.NFTables, backend.IPTables)
-	f.variant = choiceFlag(cmd, "iptables-variant", "", "kind of the iptables binary, for that backend", backend.Auto, backend.Legacy, backend.NFT)
-	f.logLevel = choiceFlag(cmd, "log-level", "", "lowest level that is logged", "info", "debug", "warn", "error")
+	f.variant = choiceFlag(cmd, "iptables-variant", "", "variant of the iptables programs, for the iptables backend", backend.Auto, backend.Legacy, backend.NFT)
+	f.logLevel = choiceFlag(cmd, "log-level", "", "lowest level to log", "info", "debug", "warn", "error")
 	f.logFormat = choiceFlag(cmd, "log-format", "", "format of the log, on standard error", "json", outputText)
 	complete(cmd, "node-name")
 	return cmd
@@ -70,7 +70,7 @@ The cluster is the one that --kubeconfig names, or the one whose pod this is.`,
 
 func (f *runFlags) run(cmd *cobra.Command) error {
 	if f.config.Resync <= 0 {
-		return usagef("--resync-period: %s is not longer than nothing", f.config.Resync)
+		return usagef("--resync-period must be greater than 0, not %s", f.config.Resync)
 	}
 	if f.config.Node == "" {
 		f.config.Node = os.Getenv(nodeNameEnv)
@@ -97,8 +97,8 @@ func (f *runFlags) openBackend(o sync.BackendObserver) (*sync.Opened, error) {
 	}, nil
 }
 
-// agentConfig finds the agent's cluster: a file, or else the pod's service account. A home directory's
-// kubeconfig is a person's, not an agent's.
+// agentConfig finds the agent's cluster: by a kubeconfig file, or else by the pod's service account. It ignores the
+// kubeconfig in the home directory, which is a person's and not an agent's.
 func agentConfig(kubeconfig string) (*rest.Config, error) {
 	if kubeconfig == "" {
 		kubeconfig = os.Getenv(clientcmd.RecommendedConfigPathEnvVar)
@@ -117,7 +117,7 @@ func agentConfig(kubeconfig string) (*rest.Config, error) {
 	return config, err
 }
 
-// newLogger writes structured logs.
+// newLogger returns a logger of structured records.
 func newLogger(w io.Writer, level, format string) *slog.Logger {
 	opts := &slog.HandlerOptions{Level: map[string]slog.Level{
 		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,

@@ -20,17 +20,18 @@ func newStatus() *cobra.Command {
 	var socket string
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Tell what the agent that runs on this node enforces",
-		Long: `status asks the agent that runs in this network namespace: whether it is ready and up to date, what it has put
-into the kernel, which policies it knows and how each pod of the node is isolated. It needs to be root.
+		Short: "Show what the agent on this node enforces",
+		Long: `status asks the agent in this network namespace whether it is ready and up to date, what it has written to the kernel,
+which policies it knows, and how each pod of the node is isolated. It needs root.
 
 Exit status: 0 if an agent answered, ready or not.`,
-		Example: `  netpol-agent status
+		Example: `  # on the node
+  netpol-agent status
 
-  # the pods that nothing isolates
+  # the pods of the node that no policy isolates
   netpol-agent status -o json | jq -r '.pods[] | select(.isolation == "none").name'
 
-  # inside a DaemonSet's pod
+  # from elsewhere, in a pod of the DaemonSet
   kubectl -n kube-system exec ds/netpol-agent -- netpol-agent status`,
 		Args: noArgs,
 	}
@@ -51,7 +52,7 @@ Exit status: 0 if an agent answered, ready or not.`,
 	return cmd
 }
 
-// writeStatus prints the status for people, as of now.
+// writeStatus prints the status as text. Times are relative to now.
 func writeStatus(out io.Writer, s *sync.Status, now time.Time) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row := func(cells ...any) { fmt.Fprintln(w, strings.TrimRight(join(cells), "\t ")) }
@@ -109,7 +110,7 @@ func inBrackets(s string) string {
 	return "(" + s + ")"
 }
 
-// moment writes a time and how long ago it is.
+// moment returns a time and how long ago it was.
 func moment(t, now time.Time) string {
 	if t.IsZero() {
 		return "never"

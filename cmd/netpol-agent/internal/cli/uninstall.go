@@ -11,7 +11,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/uninstall"
 )
 
-// uninstallFlags are what uninstall is told.
+// uninstallFlags are the flags of uninstall.
 type uninstallFlags struct {
 	kubeconfig, context  string
 	namespace, daemonSet string
@@ -22,15 +22,18 @@ func newUninstall() *cobra.Command {
 	var f uninstallFlags
 	cmd := &cobra.Command{
 		Use:   "uninstall",
-		Short: "End the agents of a cluster and remove their rules from every node",
-		Long: `uninstall leaves the agents' DaemonSet without nodes, waits on each node until its agent has ended, and runs
-"netpol-agent cleanup" there in a pod. From then on no policy is enforced in the cluster: every pod is open. The
-DaemonSet itself and all that was installed with it remain to be deleted; "helm uninstall" does both.
+		Short: "Stop the agents of a cluster and remove their rules from every node",
+		Long: `uninstall stops the agents of a cluster and removes their rules. From then on no policy is enforced, and every pod is
+open. "helm uninstall" does this by itself. After "kubectl apply", run uninstall and then delete what was applied: the
+DaemonSet and everything that was installed with it.
 
-A node that does not answer within the timeout is named, and the status is then 1. Run it again when the node is back,
-or delete the node. To have agents again instead, remove the node selector ` + uninstall.Selector + ` from the DaemonSet.
+uninstall gives the DaemonSet a node selector that no node matches, waits on each node until the agent has stopped, and
+runs "netpol-agent cleanup" there in a pod. It names the nodes that do not answer within the timeout, and exits with
+status 1. Then run it again when the nodes are back, or delete them first. To have the agents back instead, remove the
+node selector ` + uninstall.Selector + ` from the DaemonSet.
 
-The cluster is the one that --kubeconfig or the environment names, or the one whose pod this is.`,
+The cluster is the one that --kubeconfig, $KUBECONFIG or ~/.kube/config names, or else the one in which uninstall runs
+as a pod.`,
 		Example: `  # before "kubectl delete -f netpol-agent.yaml"
   netpol-agent uninstall`,
 		Args: noArgs,
@@ -41,14 +44,14 @@ The cluster is the one that --kubeconfig or the environment names, or the one wh
 	flags.StringVar(&f.context, "context", "", "context of the kubeconfig")
 	flags.StringVarP(&f.namespace, "namespace", "n", "kube-system", "namespace of the DaemonSet")
 	flags.StringVar(&f.daemonSet, "daemonset", "netpol-agent", "name of the DaemonSet")
-	flags.DurationVar(&f.timeout, "timeout", 3*time.Minute, "longest time for all nodes together")
+	flags.DurationVar(&f.timeout, "timeout", 3*time.Minute, "time limit for all nodes together")
 	complete(cmd, "daemonset")
 	return cmd
 }
 
 func (f *uninstallFlags) run(cmd *cobra.Command) error {
 	if f.timeout <= 0 {
-		return usagef("--timeout: %s is not longer than nothing", f.timeout)
+		return usagef("--timeout must be greater than 0, not %s", f.timeout)
 	}
 	config, err := clusterConfig(f.kubeconfig, f.context)
 	if err != nil {

@@ -9,13 +9,13 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Version and Commit are set by the linker ("make build"); without, the module's build information serves.
+// Version and Commit are set by the linker ("make build"). Without them, the module's build information is used.
 var (
 	Version string
 	Commit  string
 )
 
-// buildVersion is what this binary was made from.
+// buildVersion describes the binary.
 type buildVersion struct {
 	Version  string `json:"version"`
 	Commit   string `json:"commit"`
@@ -43,8 +43,8 @@ func version() buildVersion {
 func newVersion() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version",
-		Short: "Tell which version this is",
-		Long:  `version tells the version, the commit it was built from, the Go release and the platform.`,
+		Short: "Show the version",
+		Long:  `version prints the version, the commit that it was built from, the Go release and the platform.`,
 		Example: `  netpol-agent version
   netpol-agent version -o json`,
 		Args: noArgs,
