@@ -1,13 +1,16 @@
-package ruleset
+package ruleset_test
 
 import (
 	"maps"
+	"net/netip"
 	"testing"
+
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 )
 
 func TestDirty(t *testing.T) {
-	one, two := Elem{A: addr("10.0.0.1")}, Elem{A: addr("10.0.0.2")}
-	d, o := NewDirty(), NewDirty()
+	one, two := ruleset.Elem{A: netip.MustParseAddr("10.0.0.1")}, ruleset.Elem{A: netip.MustParseAddr("10.0.0.2")}
+	d, o := ruleset.NewDirty(), ruleset.NewDirty()
 	if !d.Empty() {
 		t.Error("new and not empty")
 	}
@@ -24,10 +27,10 @@ func TestDirty(t *testing.T) {
 	if len(d.Chains) != 2 || d.Empty() {
 		t.Errorf("chains %v", d.Chains)
 	}
-	want := map[string]map[Elem]struct{}{
+	want := map[string]map[ruleset.Elem]struct{}{
 		"both": {one: {}, two: {}}, "theirs": {two: {}}, "whole": nil, "own": nil,
 	}
-	if !maps.EqualFunc(d.Sets, want, func(a, b map[Elem]struct{}) bool {
+	if !maps.EqualFunc(d.Sets, want, func(a, b map[ruleset.Elem]struct{}) bool {
 		return (a == nil) == (b == nil) && maps.Equal(a, b)
 	}) {
 		t.Errorf("sets %v", d.Sets)
