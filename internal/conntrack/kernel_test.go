@@ -14,9 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/change"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/kernel"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 	"github.com/netpol-agent/netpol-agent/test/testns"
@@ -71,10 +73,10 @@ func track(t testing.TB, ns *testns.NS) {
 	t.Cleanup(func() { _ = c.Close() })
 	accept := ruleset.Verdict{Kind: ruleset.Accept}
 	chain := &ruleset.Chain{Name: "forward", Hook: &ruleset.Hook{Point: ruleset.Forward}}
-	if err := c.Commit(&ruleset.Tx{Ops: []ruleset.Op{
-		ruleset.AddTable{Table: "track"},
-		ruleset.AddChain{Table: "track", Chain: chain},
-		ruleset.AddRule{Table: "track", Chain: "forward", Rule: ruleset.Rule{
+	if err := c.Commit(&change.Tx{Ops: []change.Op{
+		change.AddTable{Table: "track"},
+		change.AddChain{Table: "track", Chain: chain},
+		change.AddRule{Table: "track", Chain: "forward", Rule: ruleset.Rule{
 			Matches: []ruleset.Match{ruleset.CtEstablished{}}, Verdict: accept}},
 	}}); err != nil {
 		t.Fatal(err)
@@ -450,16 +452,19 @@ func TestKernelUDPDoesNotComeBackThroughItsReplies(t *testing.T) {
 
 func (r *routed) tables(t testing.TB) []string {
 	t.Helper()
-	c, err := kernel.Open(kernel.WithNetNS(r.router.FD()))
+	c, err := nftables.New(nftables.WithNetNSFd(r.router.FD()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = c.Close() }()
-	tables, err := c.Tables("")
+	tables, err := c.ListTablesOfFamily(nftables.TableFamilyINet)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return tables
+	var names []string
+	for _, table := range tables {
+		names = append(names, table.Name)
+	}
+	return names
 }
 
 // denyNew makes the router refuse new connections to a UDP port, as a policy would.
@@ -472,13 +477,13 @@ func (r *routed) denyNew(t testing.TB, port uint16) {
 	defer func() { _ = c.Close() }()
 	name := fmt.Sprintf("deny-%d", port)
 	chain := &ruleset.Chain{Name: "forward", Hook: &ruleset.Hook{Point: ruleset.Forward, Priority: 10}}
-	add := func(kind ruleset.VerdictKind, m ruleset.Match) ruleset.Op {
-		return ruleset.AddRule{Table: name, Chain: "forward", Rule: ruleset.Rule{
+	add := func(kind ruleset.VerdictKind, m ruleset.Match) change.Op {
+		return change.AddRule{Table: name, Chain: "forward", Rule: ruleset.Rule{
 			Matches: []ruleset.Match{m}, Verdict: ruleset.Verdict{Kind: kind}}}
 	}
-	if err := c.Commit(&ruleset.Tx{Ops: []ruleset.Op{
-		ruleset.AddTable{Table: name},
-		ruleset.AddChain{Table: name, Chain: chain},
+	if err := c.Commit(&change.Tx{Ops: []change.Op{
+		change.AddTable{Table: name},
+		change.AddChain{Table: name, Chain: chain},
 		add(ruleset.Accept, ruleset.CtEstablished{}),
 		add(ruleset.Drop, ruleset.DstPort{Protocol: unix.IPPROTO_UDP, First: port, Last: port}),
 	}}); err != nil {

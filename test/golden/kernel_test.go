@@ -7,8 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/change"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/kernel"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
+	"github.com/netpol-agent/netpol-agent/test/nft/compare"
 	"github.com/netpol-agent/netpol-agent/test/testns"
 )
 
@@ -38,8 +40,8 @@ func load(t *testing.T, ns *testns.NS, want *ruleset.Ruleset) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	tx := &ruleset.Tx{Ops: []ruleset.Op{ruleset.AddTable{Table: table}}}
-	body, _ := ruleset.Diff(table, ruleset.New(), want, nil)
+	tx := &change.Tx{Ops: []change.Op{change.AddTable{Table: table}}}
+	body, _ := change.Diff(table, ruleset.New(), want, nil)
 	tx.Add(body.Ops...)
 	if err := conn.Commit(tx); err != nil {
 		t.Fatal(err)
@@ -48,7 +50,7 @@ func load(t *testing.T, ns *testns.NS, want *ruleset.Ruleset) {
 	if err != nil || !there {
 		t.Fatalf("read back: there %v, %v", there, err)
 	}
-	if d := want.Difference(got); d != "" {
+	if d := compare.Difference(want, got); d != "" {
 		t.Errorf("the kernel has something else:\n%s", d)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/kernel"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 	"github.com/netpol-agent/netpol-agent/test/kernel/lab"
+	"github.com/netpol-agent/netpol-agent/test/nft/trace"
 	"github.com/netpol-agent/netpol-agent/test/testns"
 	"github.com/netpol-agent/netpol-agent/test/testns/xtables"
 )
@@ -32,7 +33,6 @@ const (
 type renderer interface {
 	Sync(p *program.Program) (render.Stats, error)
 	Apply(p *program.Program, d *program.Delta) (render.Stats, error)
-	Text() string
 }
 
 // backend makes renderers at one node's kernel.
@@ -44,6 +44,8 @@ type backend interface {
 	remove() error
 	// trace says what the rules of a program do to a packet that opens a connection, and why.
 	trace(p *program.Program, pkt tracedPacket) (pass bool, why string)
+	// text returns the rules of a program.
+	text(p *program.Program) string
 }
 
 // tracedPacket is the first packet of a connection.
@@ -98,12 +100,14 @@ func (b nftBackend) remove() error {
 	return err
 }
 
+func (nftBackend) text(p *program.Program) string { return nft.Render(p).Text("netpol-agent") }
+
 func (nftBackend) trace(p *program.Program, pkt tracedPacket) (bool, string) {
 	hook := ruleset.Forward
 	if pkt.output {
 		hook = ruleset.Output
 	}
-	v, steps := nft.Render(p).Trace(hook, ruleset.Packet{
+	v, steps := trace.Trace(nft.Render(p), hook, trace.Packet{
 		Src: pkt.src, Dst: pkt.dst, Protocol: pkt.protocol, DstPort: pkt.dstPort, ICMPType: pkt.icmpType, SYN: true, LocalSource: pkt.local,
 	})
 	why := ""
@@ -119,6 +123,8 @@ type iptBackend struct{ xtables.Programs }
 func (b iptBackend) renderer(int) renderer {
 	return iptables.New(b, iptables.Options{Variant: string(b.Variant())})
 }
+
+func (iptBackend) text(p *program.Program) string { return iptables.Render(p).Text() }
 
 func (b iptBackend) place() iptables.Place {
 	return iptables.Place{Name: b.Variant().Name(), Kernel: b}

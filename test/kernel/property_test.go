@@ -64,6 +64,7 @@ const (
 type shooting struct {
 	*lab.Range
 	comp     *compiler.Compiler
+	backend  backend
 	renderer renderer
 	ids      uint16
 	// denied are all packets that must not have passed, not even late.
@@ -80,7 +81,7 @@ func TestKernelPropertyVerdicts(t *testing.T) {
 		h := randomHistory(rt)
 		// A new renderer adopts the former case's table, or puts its own in its place.
 		s := &shooting{Range: r, comp: compiler.New(compiler.Options{Node: randomNode}), denied: map[lab.Key]oracle.Packet{},
-			renderer: b.renderer(rapid.SampledFrom([]int{0, 2, 30}).Draw(rt, "largest transaction"))}
+			backend: b, renderer: b.renderer(rapid.SampledFrom([]int{0, 2, 30}).Draw(rt, "largest transaction"))}
 		s.comp.SetNodeAddrs(h.Final.NodeAddrs[randomNode])
 		r.Witness.Reset()
 		next := 0
@@ -224,7 +225,7 @@ func (s *shooting) compare(t *rapid.T, want map[lab.Key]oracle.Packet) {
 		select {
 		case <-fresh:
 		case <-ctx.Done():
-			t.Fatalf("the kernel differs:\n%s\n%s", strings.Join(wrong, "\n"), s.renderer.Text())
+			t.Fatalf("the kernel differs:\n%s\n%s", strings.Join(wrong, "\n"), s.backend.text(s.comp.Program()))
 		}
 	}
 }

@@ -19,8 +19,12 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/compiler/evaluator"
 	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/change"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/layout"
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/model"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
+	"github.com/netpol-agent/netpol-agent/test/nft/compare"
+	"github.com/netpol-agent/netpol-agent/test/nft/trace"
 )
 
 const (
@@ -36,14 +40,14 @@ type node struct {
 	name   string
 	comp   *compiler.Compiler
 	layout *layout.Layout
-	model  *ruleset.Model
+	model  *model.Model
 }
 
 func newNode(t *rapid.T, name string, addrs []netip.Addr) *node {
-	n := &node{name: name, comp: compiler.New(compiler.Options{Node: name}), layout: layout.New(), model: ruleset.NewModel()}
+	n := &node{name: name, comp: compiler.New(compiler.Options{Node: name}), layout: layout.New(), model: model.New()}
 	n.comp.SetNodeAddrs(addrs)
 	n.comp.SetBridges([]string{clustergen.Bridge})
-	if err := n.model.Apply(&ruleset.Tx{Ops: []ruleset.Op{ruleset.AddTable{Table: table}}}); err != nil {
+	if err := n.model.Apply(&change.Tx{Ops: []change.Op{change.AddTable{Table: table}}}); err != nil {
 		t.Fatal(err)
 	}
 	return n
@@ -66,11 +70,11 @@ func (n *node) event(e clustergen.Event) {
 	}
 }
 
-// commit brings layout and model up to date, as one transaction of the agent does, and sweeps.
+// commit brings layout and model up to date, as one transaction of the agent does, and prunes.
 func (n *node) commit(t *rapid.T) {
 	n.layout.Update(n.comp.Program(), n.comp.TakeDelta())
-	change, sweep := ruleset.Diff(table, n.model.Tables[table], n.layout.Ruleset(), n.layout.TakeDirty())
-	for _, tx := range []*ruleset.Tx{change, sweep} {
+	update, prune := change.Diff(table, n.model.Tables[table], n.layout.Ruleset(), n.layout.TakeDirty())
+	for _, tx := range []*change.Tx{update, prune} {
 		if err := n.model.Apply(tx); err != nil {
 			t.Fatalf("node %s: the kernel would refuse: %v\n%s", n.name, err, tx)
 		}
@@ -96,7 +100,7 @@ func scratch(s oracle.State, name string) *program.Program {
 
 // traced says what a node's rules do to a packet, at the hook where that node sees it. Packets to the node
 // itself take the input hook, where there is no rule.
-func traced(r *ruleset.Ruleset, p oracle.Packet, nodeAddrs []netip.Addr) (bool, []ruleset.Step) {
+func traced(r *ruleset.Ruleset, p oracle.Packet, nodeAddrs []netip.Addr) (bool, []trace.Step) {
 	from, to := false, false
 	for _, a := range nodeAddrs {
 		from, to = from || a == p.Src, to || a == p.Dst
@@ -108,7 +112,7 @@ func traced(r *ruleset.Ruleset, p oracle.Packet, nodeAddrs []netip.Addr) (bool, 
 	if from {
 		hook, p.Bridge = ruleset.Output, ""
 	}
-	v, steps := r.Trace(hook, ruleset.Packet{
+	v, steps := trace.Trace(r, hook, trace.Packet{
 		Src: p.Src, Dst: p.Dst, Protocol: p.Protocol, DstPort: p.DstPort, ICMPType: p.ICMPv6Type, SYN: true, LocalSource: from,
 		Bridge: p.Bridge,
 	})
@@ -173,10 +177,10 @@ func sameAsScratch(t *rapid.T, n *node, s oracle.State) {
 	if got := n.comp.Program(); !reflect.DeepEqual(got, want) {
 		t.Fatalf("node %s: the program depends on history:\n%s", n.name, programDifference(got, want))
 	}
-	if d := layout.Render(want).Difference(n.layout.Ruleset()); d != "" {
+	if d := compare.Difference(layout.Render(want), n.layout.Ruleset()); d != "" {
 		t.Fatalf("node %s: the ruleset depends on history:\n%s", n.name, d)
 	}
-	if d := layout.Render(want).Difference(n.model.Tables[table]); d != "" {
+	if d := compare.Difference(layout.Render(want), n.model.Tables[table]); d != "" {
 		t.Fatalf("node %s: what is installed differs from what is desired:\n%s", n.name, d)
 	}
 }

@@ -9,21 +9,24 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/compiler"
 	"github.com/netpol-agent/netpol-agent/internal/compiler/clustergen"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft"
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/change"
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/model"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
+	"github.com/netpol-agent/netpol-agent/test/nft/compare"
 )
 
 // fakeKernel is a model of the kernel that fails on command.
 type fakeKernel struct {
-	model      *ruleset.Model
+	model      *model.Model
 	generation uint32
 	// refuse fails the next commit without an effect; lose fails it although it took effect.
 	refuse, lose bool
-	commits      []*ruleset.Tx
+	commits      []*change.Tx
 }
 
-func newFakeKernel() *fakeKernel { return &fakeKernel{model: ruleset.NewModel()} }
+func newFakeKernel() *fakeKernel { return &fakeKernel{model: model.New()} }
 
-func (k *fakeKernel) Commit(tx *ruleset.Tx) error {
+func (k *fakeKernel) Commit(tx *change.Tx) error {
 	if k.refuse {
 		k.refuse = false
 		return errors.New("refused by the test")
@@ -45,7 +48,7 @@ func (k *fakeKernel) Read(table string) (*ruleset.Ruleset, bool, error) {
 	if !ok {
 		return nil, false, nil
 	}
-	return rs.Clone(), true, nil
+	return compare.Clone(rs), true, nil
 }
 
 func (k *fakeKernel) Generation() (uint32, error) { return k.generation, nil }
@@ -56,16 +59,16 @@ func (k *fakeKernel) vandal(t *rapid.T, table string) {
 	if rs == nil {
 		return
 	}
-	tx := &ruleset.Tx{}
+	tx := &change.Tx{}
 	switch rapid.IntRange(0, 2).Draw(t, "vandalism") {
 	case 0:
-		tx.Add(ruleset.DelTable{Table: table})
+		tx.Add(change.DelTable{Table: table})
 	case 1:
 		for name := range rs.Chains {
-			tx.Add(ruleset.FlushChain{Table: table, Chain: name})
+			tx.Add(change.FlushChain{Table: table, Chain: name})
 		}
 	case 2:
-		tx.Add(ruleset.AddChain{Table: table, Chain: &ruleset.Chain{Name: "stranger"}})
+		tx.Add(change.AddChain{Table: table, Chain: &ruleset.Chain{Name: "stranger"}})
 	}
 	if k.model.Apply(tx) == nil {
 		k.generation++
@@ -113,7 +116,7 @@ func step(t *rapid.T, n *node, k *fakeKernel, r *nft.Renderer) {
 	if len(k.model.Tables) != 1 {
 		t.Fatalf("%d tables are left", len(k.model.Tables))
 	}
-	if d := nft.Render(n.comp.Program()).Difference(k.model.Tables[r.Table()]); d != "" {
+	if d := compare.Difference(nft.Render(n.comp.Program()), k.model.Tables[r.Table()]); d != "" {
 		t.Fatalf("the kernel differs:\n%s", d)
 	}
 }
@@ -130,9 +133,9 @@ func TestPropertySwapHasNoWindow(t *testing.T) {
 			t.Fatal(err)
 		}
 		k.commits = nil
-		was := k.model.Tables["netpol-agent"].Clone()
+		was := compare.Clone(k.model.Tables["netpol-agent"])
 		r := nft.New(k, nft.Options{MaxCost: rapid.IntRange(2, 40).Draw(t, "largest transaction")})
-		replay := ruleset.NewModel()
+		replay := model.New()
 		if err := replay.Load("netpol-agent", was); err != nil {
 			t.Fatal(err)
 		}
@@ -151,7 +154,7 @@ func TestPropertySwapHasNoWindow(t *testing.T) {
 }
 
 // oldOrNew checks that all packets see the old rules or all see the new ones, and never the old ones again.
-func oldOrNew(t *rapid.T, m *ruleset.Model, was, is *ruleset.Ruleset, packets []packet, switched bool) bool {
+func oldOrNew(t *rapid.T, m *model.Model, was, is *ruleset.Ruleset, packets []packet, switched bool) bool {
 	allOld, allNew := true, true
 	for _, p := range packets {
 		pass := true

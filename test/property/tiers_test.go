@@ -10,6 +10,8 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/compiler/evaluator"
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft"
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/change"
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/model"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 	"github.com/netpol-agent/netpol-agent/test/programs"
 )
@@ -22,9 +24,9 @@ func TestPropertyTiers(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := tieredProgram(t)
 		rules := nft.Render(p)
-		model := ruleset.NewModel()
-		load := &ruleset.Tx{Ops: []ruleset.Op{ruleset.AddTable{Table: table}}}
-		body, _ := ruleset.Diff(table, ruleset.New(), rules, nil)
+		model := model.New()
+		load := &change.Tx{Ops: []change.Op{change.AddTable{Table: table}}}
+		body, _ := change.Diff(table, ruleset.New(), rules, nil)
 		load.Add(body.Ops...)
 		if err := model.Apply(load); err != nil {
 			t.Fatalf("the kernel would refuse: %v", err)

@@ -6,14 +6,15 @@ import (
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render"
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/change"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/kernel"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/layout"
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/model"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 )
 
-// Sync reads what the kernel has and makes it equal to the program, whatever it was: nothing, what a former
-// run left, or what a foreign hand made of it. The rules are laid out from scratch, so a mistake in an earlier
-// step does not outlive it.
+// Sync reads what the kernel has and makes it equal to the program, whatever it was: nothing, what an earlier run left, or
+// what somebody else made of it. The rules are laid out from scratch, so that a mistake in an earlier step is corrected.
 func (r *Renderer) Sync(p *program.Program) (render.Stats, error) {
 	r.known = false
 	r.layout = layout.New()
@@ -24,7 +25,7 @@ func (r *Renderer) Sync(p *program.Program) (render.Stats, error) {
 	if err != nil {
 		return render.Stats{}, fmt.Errorf("read the ruleset's generation: %w", err)
 	}
-	// Whoever commits after this shows as a generation that our own commits do not explain.
+	// A commit by somebody else after this shows as a generation that our own commits do not explain.
 	r.generation, r.foreign = gen, false
 	found, err := r.adopt()
 	switch {
@@ -35,25 +36,25 @@ func (r *Renderer) Sync(p *program.Program) (render.Stats, error) {
 	case found == opaque:
 		return r.replace(r.table)
 	}
-	change, sweep := ruleset.Diff(r.table, r.model.Tables[r.table], r.layout.Ruleset(), nil)
-	if change.Cost() > r.maxCost {
+	update, prune := change.Diff(r.table, r.model.Tables[r.table], r.layout.Ruleset(), nil)
+	if update.Cost() > r.maxCost {
 		return r.replace(r.table)
 	}
 	r.known = true
-	stats := count(change, sweep)
-	if err := r.commitParts(change, sweep); err != nil {
+	stats := count(update, prune)
+	if err := r.commitUpdate(update); err != nil {
+		return render.Stats{}, fmt.Errorf("table %s: %w", r.table, err)
+	}
+	if err := r.commitSplit(prune); err != nil {
 		return render.Stats{}, fmt.Errorf("table %s: %w", r.table, err)
 	}
 	r.noteGeneration()
 	return stats, nil
 }
 
-// commitParts commits the change as one and the sweep, which no packet can notice, in parts.
-func (r *Renderer) commitParts(change, sweep *ruleset.Tx) error {
-	if err := r.commitChange(change); err != nil {
-		return err
-	}
-	for _, part := range ruleset.Split(sweep, r.maxCost) {
+// commitSplit commits in parts what no packet can notice before the last one.
+func (r *Renderer) commitSplit(tx *change.Tx) error {
+	for _, part := range change.Split(tx, r.maxCost) {
 		if err := r.commit(part); err != nil {
 			return err
 		}
@@ -65,19 +66,19 @@ func (r *Renderer) commitParts(change, sweep *ruleset.Tx) error {
 type finding uint8
 
 const (
-	// nothing enforces.
+	// nothing means that no table of ours enforces.
 	nothing finding = iota
 	// readable is a table whose content is known and can be changed by differences.
 	readable
-	// opaque is a table in which a foreign hand left what our model of the kernel cannot follow; it can only be
-	// replaced as a whole.
+	// opaque is a table in which somebody else left what our model of the kernel cannot represent. It can only be replaced
+	// as a whole.
 	opaque
 )
 
-// adopt reads our tables and settles on the one that enforces. Any other is what an interrupted change of
-// tables left, before it was hooked in or after it was unhooked, or what somebody else broke, and goes.
+// adopt reads our tables and chooses the one that enforces. It removes any other: it is what an interrupted change of tables
+// left, before it was hooked in or after it was unhooked, or what somebody else broke.
 func (r *Renderer) adopt() (finding, error) {
-	r.model = ruleset.NewModel()
+	r.model = model.New()
 	found := nothing
 	var others []string
 	for _, name := range tables {
@@ -104,8 +105,8 @@ func (r *Renderer) adopt() (finding, error) {
 	return found, nil
 }
 
-// inspect reads one table into the model. A table that enforces nothing is opaque too: it is not to be built
-// upon.
+// inspect reads one table into the model. A table that enforces nothing is opaque too, because nothing should build upon
+// it.
 func (r *Renderer) inspect(name string) (finding, error) {
 	rs, there, err := r.kernel.Read(name)
 	switch foreign := errors.Is(err, kernel.ErrForeignTable); {
@@ -120,7 +121,7 @@ func (r *Renderer) inspect(name string) (finding, error) {
 }
 
 func (r *Renderer) dropTable(name string) error {
-	if err := r.commit(&ruleset.Tx{Ops: []ruleset.Op{ruleset.DelTable{Table: name}}}); err != nil {
+	if err := r.commit(deletion(name)); err != nil {
 		return fmt.Errorf("table %s: delete: %w", name, err)
 	}
 	return nil
@@ -135,31 +136,28 @@ func hooked(rs *ruleset.Ruleset) bool {
 	return false
 }
 
-// replace fills a table that enforces nothing yet and puts it into the place of old, which is empty if none
-// enforces.
+// replace fills a table that enforces nothing yet and lets it take over from old, which is empty if no table enforces.
 func (r *Renderer) replace(old string) (render.Stats, error) {
 	next := tables[0]
 	if old == next {
 		next = tables[1]
 	}
-	all := &ruleset.Tx{Ops: []ruleset.Op{ruleset.AddTable{Table: next, Comment: tableComment}}}
-	body, _ := ruleset.Diff(next, ruleset.New(), unhooked(r.layout.Ruleset()), nil)
+	all := &change.Tx{Ops: []change.Op{change.AddTable{Table: next, Comment: tableComment}}}
+	body, _ := change.Diff(next, ruleset.New(), unhooked(r.layout.Ruleset()), nil)
 	all.Add(body.Ops...)
 	stats := count(all)
 	stats.Full = true
-	for _, part := range ruleset.Split(all, r.maxCost) {
-		if err := r.commit(part); err != nil {
-			return render.Stats{}, fmt.Errorf("table %s: fill: %w", next, err)
-		}
+	if err := r.commitSplit(all); err != nil {
+		return render.Stats{}, fmt.Errorf("table %s: fill: %w", next, err)
 	}
-	flip, _ := ruleset.Diff(next, r.model.Tables[next], r.layout.Ruleset(), nil)
+	flip, _ := change.Diff(next, r.model.Tables[next], r.layout.Ruleset(), nil)
 	flip.Add(r.unhook(old)...)
 	if err := r.commit(flip); err != nil {
 		return render.Stats{}, fmt.Errorf("table %s: take over: %w", next, err)
 	}
 	r.table, r.known = next, true
 	if _, left := r.model.Tables[old]; left {
-		if err := r.commit(&ruleset.Tx{Ops: []ruleset.Op{ruleset.DelTable{Table: old}}}); err != nil {
+		if err := r.commit(deletion(old)); err != nil {
 			return stats, fmt.Errorf("table %s: enforced, but table %s not removed: %w", next, old, err)
 		}
 	}
@@ -167,7 +165,7 @@ func (r *Renderer) replace(old string) (render.Stats, error) {
 	return stats, nil
 }
 
-// unhooked gives the ruleset without its base chains.
+// unhooked returns the ruleset without its base chains.
 func unhooked(rs *ruleset.Ruleset) *ruleset.Ruleset {
 	out := &ruleset.Ruleset{Chains: map[string]*ruleset.Chain{}, Sets: rs.Sets}
 	for name, c := range rs.Chains {
@@ -178,21 +176,21 @@ func unhooked(rs *ruleset.Ruleset) *ruleset.Ruleset {
 	return out
 }
 
-// unhook gives the operations that take a table out of the packets' way: without its base chains it is for
-// a later transaction to remove. A table whose content is not known goes at once.
-func (r *Renderer) unhook(table string) []ruleset.Op {
+// unhook returns the operations after which no packet meets a table. They remove its base chains; a later transaction
+// removes the rest. A table whose content is not known is removed at once.
+func (r *Renderer) unhook(table string) []change.Op {
 	rs := r.model.Tables[table]
 	if rs == nil {
 		return nil
 	}
-	var ops []ruleset.Op
+	var ops []change.Op
 	for name, c := range rs.Chains {
 		if c.Hook != nil {
-			ops = append(ops, ruleset.FlushChain{Table: table, Chain: name}, ruleset.DelChain{Table: table, Chain: name})
+			ops = append(ops, change.FlushChain{Table: table, Chain: name}, change.DelChain{Table: table, Chain: name})
 		}
 	}
 	if len(ops) == 0 {
-		ops = append(ops, ruleset.DelTable{Table: table})
+		ops = append(ops, change.DelTable{Table: table})
 	}
 	return ops
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/change"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 )
 
@@ -39,9 +40,9 @@ func nothing(*Path) error { return nil }
 func slow(n int, closes bool) Alternative {
 	const table = "slow"
 	chain := &ruleset.Chain{Name: "forward", Hook: &ruleset.Hook{Point: ruleset.Forward, Priority: 5}}
-	ops := []ruleset.Op{ruleset.AddTable{Table: table}, ruleset.AddChain{Table: table, Chain: chain}}
+	ops := []change.Op{change.AddTable{Table: table}, change.AddChain{Table: table, Chain: chain}}
 	add := func(port uint16) {
-		ops = append(ops, ruleset.AddRule{Table: table, Chain: chain.Name, Rule: ruleset.Rule{
+		ops = append(ops, change.AddRule{Table: table, Chain: chain.Name, Rule: ruleset.Rule{
 			Matches: []ruleset.Match{ruleset.DstPort{Protocol: 6, First: port, Last: port}},
 			Verdict: ruleset.Verdict{Kind: ruleset.Drop},
 		}})
@@ -54,7 +55,7 @@ func slow(n int, closes bool) Alternative {
 	}
 	return Alternative{
 		Name:   "slow",
-		Load:   func(p *Path) error { return p.conn.Commit(&ruleset.Tx{Ops: ops}) },
+		Load:   func(p *Path) error { return p.conn.Commit(&change.Tx{Ops: ops}) },
 		Closed: closes,
 	}
 }

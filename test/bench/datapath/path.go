@@ -11,6 +11,7 @@ import (
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	ipruleset "github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/change"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/kernel"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 	"github.com/netpol-agent/netpol-agent/test/bench/rules"
@@ -158,10 +159,10 @@ const trackTable = "follow-connections"
 
 func (p *Path) track() error {
 	rule := ruleset.Rule{Matches: []ruleset.Match{ruleset.CtEstablished{}}, Verdict: ruleset.Verdict{Kind: ruleset.Accept}}
-	err := p.conn.Commit(&ruleset.Tx{Ops: []ruleset.Op{
-		ruleset.AddTable{Table: trackTable, Comment: "makes the kernel follow connections"},
-		ruleset.AddChain{Table: trackTable, Chain: &ruleset.Chain{Name: "unhooked"}},
-		ruleset.AddRule{Table: trackTable, Chain: "unhooked", Rule: rule},
+	err := p.conn.Commit(&change.Tx{Ops: []change.Op{
+		change.AddTable{Table: trackTable, Comment: "makes the kernel follow connections"},
+		change.AddChain{Table: trackTable, Chain: &ruleset.Chain{Name: "unhooked"}},
+		change.AddRule{Table: trackTable, Chain: "unhooked", Rule: rule},
 	}})
 	if err != nil {
 		return err
@@ -190,9 +191,9 @@ func (p *Path) Enforce(backend string, prog *program.Program) error {
 func (p *Path) Hook(backend string) error {
 	if backend == rules.NFTables {
 		const table = "empty"
-		return p.conn.Commit(&ruleset.Tx{Ops: []ruleset.Op{
-			ruleset.AddTable{Table: table, Comment: "for comparison"},
-			ruleset.AddChain{Table: table, Chain: &ruleset.Chain{Name: "forward", Hook: &ruleset.Hook{Point: ruleset.Forward, Priority: 5}}},
+		return p.conn.Commit(&change.Tx{Ops: []change.Op{
+			change.AddTable{Table: table, Comment: "for comparison"},
+			change.AddChain{Table: table, Chain: &ruleset.Chain{Name: "forward", Hook: &ruleset.Hook{Point: ruleset.Forward, Priority: 5}}},
 		}})
 	}
 	return p.Restore(backend, "-P FORWARD ACCEPT")

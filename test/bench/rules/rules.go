@@ -12,8 +12,8 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables"
 	ipkernel "github.com/netpol-agent/netpol-agent/internal/render/iptables/kernel"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft"
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/change"
 	nftkernel "github.com/netpol-agent/netpol-agent/internal/render/nft/kernel"
-	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 	"github.com/netpol-agent/netpol-agent/test/bench/space"
 	"github.com/netpol-agent/netpol-agent/test/testns/xtables"
 )
@@ -89,7 +89,7 @@ type transactions struct {
 }
 
 // Commit times the transaction.
-func (t transactions) Commit(tx *ruleset.Tx) error {
+func (t transactions) Commit(tx *change.Tx) error {
 	err := t.rules.time(func() error { return t.Conn.Commit(tx) })
 	if err != nil {
 		return fmt.Errorf("transaction of %d operations: %w", len(tx.Ops), err)

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/change"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 )
 
@@ -18,20 +19,19 @@ const (
 	attrChainUserdata = 12 // NFTA_CHAIN_USERDATA
 )
 
-// An element message is ended when it has this many elements or bytes, well below what the 16-bit length of its
-// attribute can say; a longer one would be cut without an error.
+// An element message ends when it has this many elements or bytes. Both limits are well below what the 16-bit length of
+// its attribute can express: a longer one would be cut without an error.
 const (
 	maxElemsPerMessage = 1000
 	maxBytesPerMessage = 48 << 10
 )
 
-// batch is a transaction in the making.
+// batch is a transaction being written. It is the change.Executor that writes operations as messages.
 type batch struct {
 	writer
-	// seq is the sequence number of the first message, the one that begins the batch. That of each message is one
-	// higher than that of the one before.
+	// seq is the sequence number of the first message, which begins the batch. Each message has the next number.
 	seq, next uint32
-	// opOf holds, for each message but the first, the index of its operation.
+	// opOf holds the index of the operation of each message but the first.
 	opOf  []int
 	op    int
 	setID uint32
@@ -54,7 +54,7 @@ func (b *batch) finish() {
 	b.finishUnanswered()
 }
 
-// finishUnanswered ends the batch and asks for no acknowledgement.
+// finishUnanswered ends the batch without asking for an acknowledgement.
 func (b *batch) finishUnanswered() {
 	at := b.begin(unix.NFNL_MSG_BATCH_END, unix.NLM_F_REQUEST, b.next, unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES)
 	b.end(at)
@@ -69,7 +69,7 @@ func (b *batch) start(typ uint16, flags uint16) int {
 	return at
 }
 
-// opAt gives the index of the operation whose message has a sequence number.
+// opAt returns the index of the operation whose message has a sequence number.
 func (b *batch) opAt(seq uint32) (int, bool) {
 	k := seq - b.seq - 1
 	if k >= uint32(len(b.opOf)) {
@@ -79,48 +79,13 @@ func (b *batch) opAt(seq uint32) (int, bool) {
 }
 
 // add appends the messages of the operation with the given index.
-func (b *batch) add(index int, op ruleset.Op) error {
+func (b *batch) add(index int, op change.Op) error {
 	b.op = index
-	var err error
-	switch op := op.(type) {
-	case ruleset.AddTable:
-		err = b.addTable(op)
-	case ruleset.DelTable:
-		at := b.start(unix.NFT_MSG_DELTABLE, 0)
-		b.str(unix.NFTA_TABLE_NAME, op.Table)
-		b.end(at)
-	case ruleset.AddChain:
-		err = b.addChain(op)
-	case ruleset.DelChain:
-		at := b.start(unix.NFT_MSG_DELCHAIN, 0)
-		b.str(unix.NFTA_CHAIN_TABLE, op.Table)
-		b.str(unix.NFTA_CHAIN_NAME, op.Chain)
-		b.end(at)
-	case ruleset.FlushChain:
-		at := b.start(unix.NFT_MSG_DELRULE, 0)
-		b.str(unix.NFTA_RULE_TABLE, op.Table)
-		b.str(unix.NFTA_RULE_CHAIN, op.Chain)
-		b.end(at)
-	case ruleset.AddRule:
-		err = b.addRule(op)
-	case ruleset.AddSet:
-		err = b.addSet(op)
-	case ruleset.DelSet:
-		at := b.start(unix.NFT_MSG_DELSET, 0)
-		b.str(unix.NFTA_SET_TABLE, op.Table)
-		b.str(unix.NFTA_SET_NAME, op.Set)
-		b.end(at)
-	case ruleset.AddElems:
-		err = b.elems(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE|unix.NLM_F_EXCL, op.Table, op.Set, op.Elems)
-	case ruleset.DelElems:
-		err = b.elems(unix.NFT_MSG_DELSETELEM, 0, op.Table, op.Set, op.Elems)
-	default:
-		err = fmt.Errorf("operation of type %T cannot be written", op)
-	}
-	return errors.Join(err, b.err)
+	return errors.Join(change.Do(op, b), b.err)
 }
 
-func (b *batch) addTable(op ruleset.AddTable) error {
+// AddTable writes the operation.
+func (b *batch) AddTable(op change.AddTable) error {
 	if err := checkComment(op.Comment); err != nil {
 		return err
 	}
@@ -132,6 +97,38 @@ func (b *batch) addTable(op ruleset.AddTable) error {
 	return nil
 }
 
+// DelTable writes the operation.
+func (b *batch) DelTable(op change.DelTable) error {
+	at := b.start(unix.NFT_MSG_DELTABLE, 0)
+	b.str(unix.NFTA_TABLE_NAME, op.Table)
+	b.end(at)
+	return nil
+}
+
+// DelChain writes the operation.
+func (b *batch) DelChain(op change.DelChain) error {
+	return b.named(unix.NFT_MSG_DELCHAIN, unix.NFTA_CHAIN_TABLE, op.Table, unix.NFTA_CHAIN_NAME, op.Chain)
+}
+
+// FlushChain writes the operation.
+func (b *batch) FlushChain(op change.FlushChain) error {
+	return b.named(unix.NFT_MSG_DELRULE, unix.NFTA_RULE_TABLE, op.Table, unix.NFTA_RULE_CHAIN, op.Chain)
+}
+
+// DelSet writes the operation.
+func (b *batch) DelSet(op change.DelSet) error {
+	return b.named(unix.NFT_MSG_DELSET, unix.NFTA_SET_TABLE, op.Table, unix.NFTA_SET_NAME, op.Set)
+}
+
+// named writes an operation that consists of two names.
+func (b *batch) named(typ, tableAttr uint16, table string, nameAttr uint16, name string) error {
+	at := b.start(typ, 0)
+	b.str(tableAttr, table)
+	b.str(nameAttr, name)
+	b.end(at)
+	return nil
+}
+
 // userdata writes user data if there is any.
 func (b *batch) userdata(typ uint16, data []byte) {
 	if len(data) > 0 {
@@ -139,7 +136,8 @@ func (b *batch) userdata(typ uint16, data []byte) {
 	}
 }
 
-func (b *batch) addChain(op ruleset.AddChain) error {
+// AddChain writes the operation.
+func (b *batch) AddChain(op change.AddChain) error {
 	if err := checkComment(op.Chain.Comment); err != nil {
 		return err
 	}
@@ -181,7 +179,8 @@ func hookNumber(p ruleset.HookPoint) (uint32, bool) {
 	return 0, false
 }
 
-func (b *batch) addRule(op ruleset.AddRule) error {
+// AddRule writes the operation.
+func (b *batch) AddRule(op change.AddRule) error {
 	prog, data, err := encodeRule(&op.Rule, b.prog)
 	if err != nil {
 		return err
@@ -200,7 +199,8 @@ func (b *batch) addRule(op ruleset.AddRule) error {
 	return nil
 }
 
-func (b *batch) addSet(op ruleset.AddSet) error {
+// AddSet writes the operation.
+func (b *batch) AddSet(op change.AddSet) error {
 	b.setID++
 	at := b.start(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
 	if err := b.appendSet(op.Table, op.Set, b.setID); err != nil {
@@ -210,13 +210,21 @@ func (b *batch) addSet(op ruleset.AddSet) error {
 	return nil
 }
 
+// AddElems writes the operation.
+func (b *batch) AddElems(op change.AddElems) error {
+	return b.elems(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE|unix.NLM_F_EXCL, op.Table, op.Set, op.Elems)
+}
+
+// DelElems writes the operation.
+func (b *batch) DelElems(op change.DelElems) error {
+	return b.elems(unix.NFT_MSG_DELSETELEM, 0, op.Table, op.Set, op.Elems)
+}
+
 // elems writes elements, in as many messages as they need.
 func (b *batch) elems(typ, flags uint16, table string, s *ruleset.Set, elems []ruleset.ElemVerdict) error {
 	if s.Interval {
 		// The kernel checks each bound against its neighbours, which must therefore be there already.
-		elems = slices.SortedFunc(slices.Values(elems), func(x, y ruleset.ElemVerdict) int {
-			return ruleset.CompareElem(x.Elem, y.Elem)
-		})
+		elems = slices.SortedFunc(slices.Values(elems), ruleset.ElemVerdict.Compare)
 	}
 	for len(elems) > 0 {
 		at := b.start(typ, flags)

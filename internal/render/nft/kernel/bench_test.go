@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/change"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 )
 
@@ -19,7 +20,7 @@ func BenchmarkLoadNode(b *testing.B) {
 		b.StartTimer()
 		commit(b, c, tx.Ops...)
 		b.StopTimer()
-		commit(b, c, ruleset.DelTable{Table: table})
+		commit(b, c, change.DelTable{Table: table})
 		b.StartTimer()
 	}
 }
@@ -51,8 +52,8 @@ func BenchmarkElement(b *testing.B) {
 	table := mustLoad(b, c, rs)
 	s, one := rs.Sets["peers/0"], []ruleset.ElemVerdict{{Elem: elem("192.0.2.1")}}
 	for b.Loop() {
-		commit(b, c, ruleset.AddElems{Table: table, Set: s, Elems: one})
-		commit(b, c, ruleset.DelElems{Table: table, Set: s, Elems: one})
+		commit(b, c, change.AddElems{Table: table, Set: s, Elems: one})
+		commit(b, c, change.DelElems{Table: table, Set: s, Elems: one})
 	}
 }
 
@@ -61,9 +62,9 @@ func BenchmarkReplaceChain(b *testing.B) {
 	c := newNamespace(b).open(b)
 	rs := made(node)
 	table := mustLoad(b, c, rs)
-	ops := []ruleset.Op{ruleset.FlushChain{Table: table, Chain: "in/7"}}
+	ops := []change.Op{change.FlushChain{Table: table, Chain: "in/7"}}
 	for _, r := range rs.Chains["in/7"].Rules {
-		ops = append(ops, ruleset.AddRule{Table: table, Chain: "in/7", Rule: r})
+		ops = append(ops, change.AddRule{Table: table, Chain: "in/7", Rule: r})
 	}
 	for b.Loop() {
 		commit(b, c, ops...)
@@ -76,16 +77,16 @@ func BenchmarkNewPod(b *testing.B) {
 	rs := made(node)
 	table := mustLoad(b, c, rs)
 	pod := &ruleset.Chain{Name: "in/new"}
-	add := []ruleset.Op{ruleset.AddChain{Table: table, Chain: pod}}
+	add := []change.Op{change.AddChain{Table: table, Chain: pod}}
 	for _, r := range rs.Chains["in/7"].Rules {
-		add = append(add, ruleset.AddRule{Table: table, Chain: pod.Name, Rule: r})
+		add = append(add, change.AddRule{Table: table, Chain: pod.Name, Rule: r})
 	}
 	one := []ruleset.ElemVerdict{{Elem: elem("192.0.2.1"), Verdict: goTo(pod.Name)}}
-	add = append(add, ruleset.AddElems{Table: table, Set: rs.Sets["dispatch"], Elems: one})
+	add = append(add, change.AddElems{Table: table, Set: rs.Sets["dispatch"], Elems: one})
 	for b.Loop() {
 		commit(b, c, add...)
-		commit(b, c, ruleset.DelElems{Table: table, Set: rs.Sets["dispatch"], Elems: one})
-		commit(b, c, ruleset.DelChain{Table: table, Chain: pod.Name})
+		commit(b, c, change.DelElems{Table: table, Set: rs.Sets["dispatch"], Elems: one})
+		commit(b, c, change.DelChain{Table: table, Chain: pod.Name})
 	}
 }
 
@@ -99,10 +100,10 @@ func BenchmarkSets(b *testing.B) {
 				for b.Loop() {
 					b.StopTimer()
 					table := randomTable()
-					tx, del := load(table, rs), &ruleset.Tx{}
+					tx, del := load(table, rs), &change.Tx{}
 					for name := range rs.Sets {
 						if name != "dispatch" {
-							del.Add(ruleset.DelSet{Table: table, Set: name})
+							del.Add(change.DelSet{Table: table, Set: name})
 						}
 					}
 					if away {
@@ -112,7 +113,7 @@ func BenchmarkSets(b *testing.B) {
 					b.StartTimer()
 					commit(b, c, tx.Ops...)
 					b.StopTimer()
-					commit(b, c, ruleset.DelTable{Table: table})
+					commit(b, c, change.DelTable{Table: table})
 					b.StartTimer()
 				}
 			})

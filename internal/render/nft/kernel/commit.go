@@ -9,20 +9,20 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/change"
 )
 
-// answerTimeout bounds the wait for an answer. The kernel has answered before a send returns, so it only
-// passes when an answer was lost.
+// answerTimeout bounds the wait for an answer. The kernel answers before a send returns, so the time passes only if an
+// answer was lost.
 const answerTimeout = 5 * time.Second
 
 // keepBuffer is the largest buffer kept for the next transaction.
 const keepBuffer = 1 << 20
 
-// Commit makes the kernel carry out a transaction. If it returns nil, all of it is done. If errors.Is(err,
-// ErrUnknown), the kernel has done all or nothing of it and has to be read. After every other error it has done
-// nothing; the error names the operation that was refused first and unwraps to the kernel's error number.
-func (c *Conn) Commit(tx *ruleset.Tx) error {
+// Commit makes the kernel carry out a transaction. If it returns nil, all of it is done. If errors.Is(err, ErrUnknown),
+// the kernel has done all of it or nothing, and must be read. After every other error it has done nothing; the error
+// names the operation that was refused first and unwraps to the kernel's error number.
+func (c *Conn) Commit(tx *change.Tx) error {
 	if tx.Empty() {
 		return nil
 	}
@@ -31,7 +31,7 @@ func (c *Conn) Commit(tx *ruleset.Tx) error {
 	b := newBatch(c.out, c.seq+1)
 	for k, op := range tx.Ops {
 		if err := b.add(k, op); err != nil {
-			return fmt.Errorf("commit: %s: %w", describe(op), err)
+			return fmt.Errorf("commit: %s: %w", change.Summary(op), err)
 		}
 	}
 	if len(b.opOf) == 0 {
@@ -59,10 +59,9 @@ type refusal struct {
 	text  string
 }
 
-// outcome reads the answers to a batch, all of them, so that none is left for the next one. The order is the
-// kernel's: an error of the transaction as a whole, then those of single messages and the acknowledgement as the
-// messages were.
-func (c *Conn) outcome(b *batch, tx *ruleset.Tx) error {
+// outcome reads all answers to a batch, so that none is left for the next one. They come in the kernel's order: first an
+// error of the transaction as a whole, then errors of single messages and the acknowledgement, in the order of messages.
+func (c *Conn) outcome(b *batch, tx *change.Tx) error {
 	var first *refusal
 	var broken error
 	acknowledged := false
@@ -76,7 +75,7 @@ func (c *Conn) outcome(b *batch, tx *ruleset.Tx) error {
 			break
 		}
 		if err != nil {
-			// ENOBUFS says that answers were dropped; those that were not can still be read.
+			// ENOBUFS means that answers were dropped. The others can still be read.
 			if broken = errors.Join(broken, err); !errors.Is(err, unix.ENOBUFS) {
 				break
 			}
@@ -107,11 +106,11 @@ func (c *Conn) outcome(b *batch, tx *ruleset.Tx) error {
 	return nil
 }
 
-// refused makes the error for a transaction that the kernel refused.
-func refused(b *batch, tx *ruleset.Tx, r *refusal) error {
+// refused returns the error for a transaction that the kernel refused.
+func refused(b *batch, tx *change.Tx, r *refusal) error {
 	what := "the transaction"
 	if k, ok := b.opAt(r.seq); ok {
-		what = describe(tx.Ops[k])
+		what = change.Summary(tx.Ops[k])
 	}
 	var cause error = r.errno
 	if errors.Is(cause, unix.EPERM) {
@@ -123,7 +122,7 @@ func refused(b *batch, tx *ruleset.Tx, r *refusal) error {
 	return fmt.Errorf("commit: %s: %w", what, cause)
 }
 
-// readRefusal reads an error message; an acknowledgement is one with number zero.
+// readRefusal reads an error message. An acknowledgement is one with number zero.
 func readRefusal(m message) (refusal, bool) {
 	const fixed = 4 + headerLen
 	if m.typ != unix.NLMSG_ERROR || len(m.body) < fixed {
@@ -132,7 +131,7 @@ func readRefusal(m message) (refusal, bool) {
 	r := refusal{seq: m.seq, errno: unix.Errno(-int32(binary.NativeEndian.Uint32(m.body)))}
 	rest := m.body[fixed:]
 	if m.flags&unix.NLM_F_CAPPED == 0 {
-		// The rest of the message that failed is in between.
+		// The rest of the failed message is in between.
 		n := int(binary.NativeEndian.Uint32(m.body[4:])) - headerLen
 		rest = rest[min(max(align4(n), 0), len(rest)):]
 	}
@@ -144,45 +143,4 @@ func readRefusal(m message) (refusal, bool) {
 		}
 	}
 	return r, true
-}
-
-// describe names an operation and its object in a few words.
-func describe(op ruleset.Op) string {
-	switch op := op.(type) {
-	case ruleset.AddTable:
-		return "add table " + op.Table
-	case ruleset.DelTable:
-		return "delete table " + op.Table
-	case ruleset.AddChain:
-		return "add chain " + op.Chain.Name
-	case ruleset.DelChain:
-		return "delete chain " + op.Chain
-	case ruleset.FlushChain:
-		return "flush chain " + op.Chain
-	case ruleset.AddRule:
-		if op.Rule.Comment == "" {
-			return "add rule in chain " + op.Chain
-		}
-		return fmt.Sprintf("add rule in chain %s (%s)", op.Chain, op.Rule.Comment)
-	case ruleset.AddSet:
-		return "add set " + op.Set.Name
-	case ruleset.DelSet:
-		return "delete set " + op.Set
-	case ruleset.AddElems:
-		return fmt.Sprintf("add %s of set %s", countElems(op.Elems), op.Set.Name)
-	case ruleset.DelElems:
-		return fmt.Sprintf("delete %s of set %s", countElems(op.Elems), op.Set.Name)
-	}
-	return fmt.Sprintf("operation %T", op)
-}
-
-func countElems(elems []ruleset.ElemVerdict) string {
-	if len(elems) == 1 {
-		e := elems[0].Elem
-		if !e.A.IsValid() {
-			return fmt.Sprintf("element %d . %d", e.Proto, e.Port)
-		}
-		return fmt.Sprintf("element %s", e.A)
-	}
-	return fmt.Sprintf("%d elements", len(elems))
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/change"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 )
 
@@ -68,9 +69,9 @@ func TestEstablishedAndRelatedPass(t *testing.T) {
 		if err := exchange(5002); !errors.Is(err, syscall.EPERM) {
 			t.Errorf("a new connection: %v", err)
 		}
-		tx := &ruleset.Tx{Ops: []ruleset.Op{ruleset.FlushChain{Table: table, Chain: "output"}}}
+		tx := &change.Tx{Ops: []change.Op{change.FlushChain{Table: table, Chain: "output"}}}
 		for _, r := range rs.Chains["output"].Rules[1:] {
-			tx.Add(ruleset.AddRule{Table: table, Chain: "output", Rule: r})
+			tx.Add(change.AddRule{Table: table, Chain: "output", Rule: r})
 		}
 		if err := c.Commit(tx); err != nil {
 			return err

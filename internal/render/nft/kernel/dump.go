@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// request sends one request and hands the attributes of each message of the answer to each. The attributes are valid
+// request sends one request and calls each with the attributes of every message of the answer. The attributes are valid
 // only during that call.
 func (c *Conn) request(typ, flags uint16, attrs func(*writer), each func(body []byte) error) error {
 	c.seq++
@@ -46,8 +46,7 @@ func (c *Conn) request(typ, flags uint16, attrs func(*writer), each func(body []
 	return a.err
 }
 
-// answer collects what is answered to one request. It goes on to the end after an error, so that nothing is left in
-// the socket.
+// answer collects the answer to one request. After an error it goes on to the end, so that nothing is left in the socket.
 type answer struct {
 	seq  uint32
 	each func(body []byte) error
@@ -87,7 +86,7 @@ const (
 	readPause    = 2 * time.Millisecond
 )
 
-// retryRead repeats a read that a change interrupted, a little later each time.
+// retryRead repeats a read that a change interrupted, with a growing pause.
 func retryRead(read func() error) error {
 	for k := range readAttempts {
 		err := read()

@@ -13,7 +13,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/change"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
+	"github.com/netpol-agent/netpol-agent/test/nft/compare"
 	"github.com/netpol-agent/netpol-agent/test/testns"
 )
 
@@ -28,48 +30,48 @@ func TestRefusalNamesTheOperation(t *testing.T) {
 	missing := rule(accept(), "shop/web ingress 7", ruleset.InSet{Family: ruleset.V4, Set: "nosuch"})
 	toNowhere := ruleset.ElemVerdict{Elem: elem("10.9.9.9"), Verdict: jump("nosuch")}
 	for _, tc := range []struct {
-		op    ruleset.Op
+		op    change.Op
 		errno unix.Errno
 		want  string
 	}{
-		{ruleset.AddTable{Table: table}, unix.EEXIST, "add table " + table},
-		{ruleset.DelTable{Table: "nosuch"}, unix.ENOENT, "delete table nosuch"},
-		{ruleset.AddChain{Table: table, Chain: web}, unix.EEXIST, "add chain in/web"},
-		{ruleset.DelChain{Table: table, Chain: "nosuch"}, unix.ENOENT, "delete chain nosuch"},
-		{ruleset.DelChain{Table: table, Chain: "in/web"}, unix.EBUSY, "delete chain in/web"},
-		{ruleset.FlushChain{Table: table, Chain: "nosuch"}, unix.ENOENT, "flush chain nosuch"},
-		{ruleset.AddRule{Table: table, Chain: "in/web", Rule: missing}, unix.ENOENT,
+		{change.AddTable{Table: table}, unix.EEXIST, "add table " + table},
+		{change.DelTable{Table: "nosuch"}, unix.ENOENT, "delete table nosuch"},
+		{change.AddChain{Table: table, Chain: web}, unix.EEXIST, "add chain in/web"},
+		{change.DelChain{Table: table, Chain: "nosuch"}, unix.ENOENT, "delete chain nosuch"},
+		{change.DelChain{Table: table, Chain: "in/web"}, unix.EBUSY, "delete chain in/web"},
+		{change.FlushChain{Table: table, Chain: "nosuch"}, unix.ENOENT, "flush chain nosuch"},
+		{change.AddRule{Table: table, Chain: "in/web", Rule: missing}, unix.ENOENT,
 			"add rule in chain in/web (shop/web ingress 7)"},
-		{ruleset.AddSet{Table: table, Set: pods}, unix.EEXIST, "add set pods4"},
-		{ruleset.DelSet{Table: table, Set: "pods4"}, unix.EBUSY, "delete set pods4"},
-		{ruleset.AddElems{Table: table, Set: pods, Elems: []ruleset.ElemVerdict{{Elem: elem("10.244.1.2")}}}, unix.EEXIST,
+		{change.AddSet{Table: table, Set: pods}, unix.EEXIST, "add set pods4"},
+		{change.DelSet{Table: table, Set: "pods4"}, unix.EBUSY, "delete set pods4"},
+		{change.AddElems{Table: table, Set: pods, Elems: []ruleset.ElemVerdict{{Elem: elem("10.244.1.2")}}}, unix.EEXIST,
 			"add element 10.244.1.2 of set pods4"},
-		{ruleset.DelElems{Table: table, Set: pods, Elems: []ruleset.ElemVerdict{{Elem: elem("10.9.9.9")}}}, unix.ENOENT,
+		{change.DelElems{Table: table, Set: pods, Elems: []ruleset.ElemVerdict{{Elem: elem("10.9.9.9")}}}, unix.ENOENT,
 			"delete element 10.9.9.9 of set pods4"},
-		{ruleset.AddElems{Table: table, Set: rs.Sets["dispatch4"], Elems: []ruleset.ElemVerdict{toNowhere}}, unix.ENOENT,
+		{change.AddElems{Table: table, Set: rs.Sets["dispatch4"], Elems: []ruleset.ElemVerdict{toNowhere}}, unix.ENOENT,
 			"add element 10.9.9.9 of set dispatch4"},
 	} {
 		// Something valid on both sides; what is behind would fail too, were the first refusal not the one named.
-		err := c.Commit(&ruleset.Tx{Ops: []ruleset.Op{
-			ruleset.AddChain{Table: table, Chain: &ruleset.Chain{Name: "new"}}, tc.op,
-			ruleset.AddChain{Table: table, Chain: &ruleset.Chain{Name: "new"}},
-			ruleset.AddChain{Table: table, Chain: &ruleset.Chain{Name: "another"}},
+		err := c.Commit(&change.Tx{Ops: []change.Op{
+			change.AddChain{Table: table, Chain: &ruleset.Chain{Name: "new"}}, tc.op,
+			change.AddChain{Table: table, Chain: &ruleset.Chain{Name: "new"}},
+			change.AddChain{Table: table, Chain: &ruleset.Chain{Name: "another"}},
 		}})
 		if err == nil || !errors.Is(err, tc.errno) || !strings.Contains(err.Error(), tc.want) || errors.Is(err, ErrUnknown) {
 			t.Errorf("%s: got %v, want %v", tc.want, err, tc.errno)
 		}
-		if d := rs.Difference(mustRead(t, c, table)); d != "" {
+		if d := compare.Difference(rs, mustRead(t, c, table)); d != "" {
 			t.Fatalf("after %q the kernel is changed:\n%s", err, d)
 		}
 	}
 	// A loop is found only when all messages were valid.
-	loop := ruleset.AddRule{Table: table, Chain: "in/dns", Rule: rule(jump("in/dns"), "")}
-	err := c.Commit(&ruleset.Tx{Ops: []ruleset.Op{ruleset.FlushChain{Table: table, Chain: "in/web"}, loop}})
+	loop := change.AddRule{Table: table, Chain: "in/dns", Rule: rule(jump("in/dns"), "")}
+	err := c.Commit(&change.Tx{Ops: []change.Op{change.FlushChain{Table: table, Chain: "in/web"}, loop}})
 	if !errors.Is(err, unix.ELOOP) && !errors.Is(err, unix.EMLINK) {
 		t.Errorf("loop: %v", err)
 	}
 	t.Logf("a loop: %v", err)
-	if d := rs.Difference(mustRead(t, c, table)); d != "" {
+	if d := compare.Difference(rs, mustRead(t, c, table)); d != "" {
 		t.Error(d)
 	}
 }
@@ -79,11 +81,11 @@ func TestRefusalNamesTheOperation(t *testing.T) {
 func TestInvalidValuesAreNotSent(t *testing.T) {
 	sock := &fakeSocket{}
 	c := newConn(sock)
-	set := func(s ruleset.Set, e ruleset.ElemVerdict) ruleset.Op {
-		return ruleset.AddElems{Set: &s, Elems: []ruleset.ElemVerdict{e}}
+	set := func(s ruleset.Set, e ruleset.ElemVerdict) change.Op {
+		return change.AddElems{Set: &s, Elems: []ruleset.ElemVerdict{e}}
 	}
-	match := func(m ...ruleset.Match) ruleset.Op { return ruleset.AddRule{Rule: ruleset.Rule{Matches: m}} }
-	for name, op := range map[string]ruleset.Op{
+	match := func(m ...ruleset.Match) change.Op { return change.AddRule{Rule: ruleset.Rule{Matches: m}} }
+	for name, op := range map[string]change.Op{
 		"host bits":        match(ruleset.InPrefix{Prefix: cidr("10.1.2.3/8")}),
 		"no prefix":        match(ruleset.InPrefix{}),
 		"ports reversed":   match(ruleset.DstPort{Protocol: 6, First: 2, Last: 1}),
@@ -93,14 +95,14 @@ func TestInvalidValuesAreNotSent(t *testing.T) {
 		"set no family":    match(ruleset.InSet{Set: "s"}),
 		"pair no family":   match(ruleset.AddrPairInSet{Set: "s"}),
 		"foreign":          match(ruleset.Foreign{Note: "x"}),
-		"vmap not last":    match(ruleset.PortVerdict{Map: "m"}, ruleset.CtEstablished{}),
-		"jump to nothing":  ruleset.AddRule{Rule: rule(jump(""), "")},
-		"accept to chain":  ruleset.AddRule{Rule: rule(ruleset.Verdict{Kind: ruleset.Accept, Chain: "c"}, "")},
-		"long comment":     ruleset.AddRule{Rule: rule(accept(), strings.Repeat("x", 129))},
-		"zero in comment":  ruleset.AddTable{Comment: "a\x00b"},
-		"foreign hook":     ruleset.AddChain{Chain: &ruleset.Chain{Hook: &ruleset.Hook{Point: ruleset.ForeignHook}}},
-		"foreign set":      ruleset.AddSet{Set: &ruleset.Set{Type: ruleset.ForeignType}},
-		"interval of pair": ruleset.AddSet{Set: &ruleset.Set{Type: ruleset.Addr4Pair, Interval: true}},
+		"vmap not last":    match(ruleset.AddrVerdict{Family: ruleset.V4, Map: "m"}, ruleset.CtEstablished{}),
+		"jump to nothing":  change.AddRule{Rule: rule(jump(""), "")},
+		"accept to chain":  change.AddRule{Rule: rule(ruleset.Verdict{Kind: ruleset.Accept, Chain: "c"}, "")},
+		"long comment":     change.AddRule{Rule: rule(accept(), strings.Repeat("x", 129))},
+		"zero in comment":  change.AddTable{Comment: "a\x00b"},
+		"foreign hook":     change.AddChain{Chain: &ruleset.Chain{Hook: &ruleset.Hook{Point: ruleset.ForeignHook}}},
+		"foreign set":      change.AddSet{Set: &ruleset.Set{Type: ruleset.ForeignType}},
+		"interval of pair": change.AddSet{Set: &ruleset.Set{Type: ruleset.Addr4Pair, Interval: true}},
 		"other family":     set(ruleset.Set{}, ruleset.ElemVerdict{Elem: elem("fd00::1")}),
 		"no address":       set(ruleset.Set{}, ruleset.ElemVerdict{}),
 		"port in address":  set(ruleset.Set{}, ruleset.ElemVerdict{Elem: ruleset.Elem{A: addr("10.0.0.1"), Port: 1}}),
@@ -110,14 +112,14 @@ func TestInvalidValuesAreNotSent(t *testing.T) {
 		"no end":           set(ruleset.Set{Interval: true}, ruleset.ElemVerdict{Elem: elem("10.0.0.2")}),
 		"mixed families":   set(ruleset.Set{Interval: true}, ruleset.ElemVerdict{Elem: span("10.0.0.2", "fd00::")}),
 	} {
-		if err := c.Commit(&ruleset.Tx{Ops: []ruleset.Op{op}}); err == nil || errors.Is(err, ErrUnknown) {
+		if err := c.Commit(&change.Tx{Ops: []change.Op{op}}); err == nil || errors.Is(err, ErrUnknown) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	if sock.sent > 0 {
 		t.Errorf("%d datagrams were sent", sock.sent)
 	}
-	for _, tx := range []*ruleset.Tx{nil, {}, {Ops: []ruleset.Op{ruleset.AddElems{Set: &ruleset.Set{}}}}} {
+	for _, tx := range []*change.Tx{nil, {}, {Ops: []change.Op{change.AddElems{Set: &ruleset.Set{}}}}} {
 		if err := c.Commit(tx); err != nil || sock.sent > 0 {
 			t.Errorf("a transaction without content: %v, sent %d", err, sock.sent)
 		}
@@ -184,24 +186,24 @@ func TestSmallBuffers(t *testing.T) {
 	big, small := ns.open(t), ns.open(t, withBuffer(4096))
 	rs := sample()
 	table := mustLoad(t, big, rs)
-	tx := &ruleset.Tx{}
+	tx := &change.Tx{}
 	for k := range 1000 {
-		tx.Add(ruleset.AddChain{Table: table, Chain: &ruleset.Chain{Name: fmt.Sprint("c", k)}})
+		tx.Add(change.AddChain{Table: table, Chain: &ruleset.Chain{Name: fmt.Sprint("c", k)}})
 	}
 	if err := small.Commit(tx); !errors.Is(err, ErrTooLarge) || errors.Is(err, ErrUnknown) {
 		t.Errorf("large transaction: %v", err)
 	}
 	// Each of these fails, and each failure is answered: more than the small receive buffer holds.
-	tx = &ruleset.Tx{}
+	tx = &change.Tx{}
 	for range 60 {
-		tx.Add(ruleset.FlushChain{Table: table, Chain: "no"})
+		tx.Add(change.FlushChain{Table: table, Chain: "no"})
 	}
 	if err := small.Commit(tx); !errors.Is(err, unix.ENOENT) {
 		t.Errorf("many refusals: %v", err)
 	}
-	commit(t, small, ruleset.AddChain{Table: table, Chain: &ruleset.Chain{Name: "after"}})
+	commit(t, small, change.AddChain{Table: table, Chain: &ruleset.Chain{Name: "after"}})
 	rs.Chains["after"] = &ruleset.Chain{Name: "after"}
-	if d := rs.Difference(mustRead(t, small, table)); d != "" {
+	if d := compare.Difference(rs, mustRead(t, small, table)); d != "" {
 		t.Error(d)
 	}
 }
@@ -259,8 +261,8 @@ func ackOf(b []byte, index int, errno unix.Errno) []byte {
 // TestOutcome goes through what may come back for a transaction of two operations, messages one and two of
 // the batch.
 func TestOutcome(t *testing.T) {
-	tx := &ruleset.Tx{Ops: []ruleset.Op{
-		ruleset.FlushChain{Table: "t", Chain: "a"}, ruleset.FlushChain{Table: "t", Chain: "b"}}}
+	tx := &change.Tx{Ops: []change.Op{
+		change.FlushChain{Table: "t", Chain: "a"}, change.FlushChain{Table: "t", Chain: "b"}}}
 	enobufs := os.NewSyscallError("recvmsg", unix.ENOBUFS)
 	for name, tc := range map[string]struct {
 		answers func(b []byte) []any
@@ -301,7 +303,7 @@ func TestOutcome(t *testing.T) {
 
 // TestLateAnswer checks that an answer to an earlier transaction is not taken for the one to the next.
 func TestLateAnswer(t *testing.T) {
-	tx := &ruleset.Tx{Ops: []ruleset.Op{ruleset.FlushChain{Table: "t", Chain: "a"}}}
+	tx := &change.Tx{Ops: []change.Op{change.FlushChain{Table: "t", Chain: "a"}}}
 	var late []byte
 	sock := &fakeSocket{answers: func(b []byte) []any { late = ackOf(b, 1, 0); return nil }}
 	c := newConn(sock)

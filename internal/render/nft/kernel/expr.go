@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -26,8 +27,8 @@ const (
 	opVerdict
 )
 
-// instr is one expression of a rule. Which fields count, and what for, is said by its opcode's layout. Two
-// expressions are the same if and only if their instrs are ==.
+// instr is one expression of a rule. The form of its opcode says which fields count, and for what. Two expressions are
+// the same if and only if their instrs are ==.
 type instr struct {
 	op opcode
 	// n holds numbers: registers first, then what to load or how to compare.
@@ -53,59 +54,59 @@ func valueOf(b ...byte) value {
 // hostU32 is the value of a register that the kernel fills in the machine's byte order.
 func hostU32(n uint32) value { return valueOf(binary.NativeEndian.AppendUint32(nil, n)...) }
 
-// portValue is a port as it stands in the packet.
+// portValue is a port in the packet's byte order.
 func portValue(p uint16) value { return valueOf(byte(p>>8), byte(p)) }
 
-// layout says which attributes an expression has and which field of instr each of them fills, by index. Zero
-// stands for a field that does not count.
-type layout struct {
+// form says which attributes an expression has, and which field of instr each of them fills, by index. Zero stands for a
+// field that does not count.
+type form struct {
 	kind    string
 	numbers [4]uint16
 	data    [2]uint16
 	name    uint16
 }
 
-// layoutOf gives the layout of all but opVerdict, which nests deeper.
-func layoutOf(op opcode) layout {
+// formOf returns the form of every opcode but opVerdict, which nests deeper.
+func formOf(op opcode) form {
 	switch op {
 	case opMeta:
-		return layout{kind: "meta", numbers: [4]uint16{unix.NFTA_META_DREG, unix.NFTA_META_KEY}}
+		return form{kind: "meta", numbers: [4]uint16{unix.NFTA_META_DREG, unix.NFTA_META_KEY}}
 	case opPayload:
-		return layout{kind: "payload", numbers: [4]uint16{
+		return form{kind: "payload", numbers: [4]uint16{
 			unix.NFTA_PAYLOAD_DREG, unix.NFTA_PAYLOAD_BASE, unix.NFTA_PAYLOAD_OFFSET, unix.NFTA_PAYLOAD_LEN,
 		}}
 	case opCmp:
-		return layout{
+		return form{
 			kind:    "cmp",
 			numbers: [4]uint16{unix.NFTA_CMP_SREG, unix.NFTA_CMP_OP},
 			data:    [2]uint16{unix.NFTA_CMP_DATA},
 		}
 	case opRange:
-		return layout{
+		return form{
 			kind:    "range",
 			numbers: [4]uint16{unix.NFTA_RANGE_SREG, unix.NFTA_RANGE_OP},
 			data:    [2]uint16{unix.NFTA_RANGE_FROM_DATA, unix.NFTA_RANGE_TO_DATA},
 		}
 	case opBitwise:
-		return layout{
+		return form{
 			kind:    "bitwise",
 			numbers: [4]uint16{unix.NFTA_BITWISE_SREG, unix.NFTA_BITWISE_DREG, unix.NFTA_BITWISE_LEN},
 			data:    [2]uint16{unix.NFTA_BITWISE_MASK, unix.NFTA_BITWISE_XOR},
 		}
 	case opLookup:
-		return layout{kind: "lookup", numbers: [4]uint16{unix.NFTA_LOOKUP_SREG}, name: unix.NFTA_LOOKUP_SET}
+		return form{kind: "lookup", numbers: [4]uint16{unix.NFTA_LOOKUP_SREG}, name: unix.NFTA_LOOKUP_SET}
 	case opVmap:
-		return layout{
+		return form{
 			kind:    "lookup",
 			numbers: [4]uint16{unix.NFTA_LOOKUP_SREG, unix.NFTA_LOOKUP_DREG},
 			name:    unix.NFTA_LOOKUP_SET,
 		}
 	case opCt:
-		return layout{kind: "ct", numbers: [4]uint16{unix.NFTA_CT_DREG, unix.NFTA_CT_KEY}}
+		return form{kind: "ct", numbers: [4]uint16{unix.NFTA_CT_DREG, unix.NFTA_CT_KEY}}
 	case opFib:
-		return layout{kind: "fib", numbers: [4]uint16{unix.NFTA_FIB_DREG, unix.NFTA_FIB_RESULT, unix.NFTA_FIB_FLAGS}}
+		return form{kind: "fib", numbers: [4]uint16{unix.NFTA_FIB_DREG, unix.NFTA_FIB_RESULT, unix.NFTA_FIB_FLAGS}}
 	}
-	return layout{}
+	return form{}
 }
 
 // appendExpr writes i as an element of NFTA_RULE_EXPRESSIONS.
@@ -116,18 +117,18 @@ func (w *writer) appendExpr(i *instr) {
 		w.shut(elem)
 		return
 	}
-	l := layoutOf(i.op)
-	w.str(unix.NFTA_EXPR_NAME, l.kind)
+	f := formOf(i.op)
+	w.str(unix.NFTA_EXPR_NAME, f.kind)
 	body := w.open(unix.NFTA_EXPR_DATA)
-	if l.name != 0 {
-		w.str(l.name, i.name)
+	if f.name != 0 {
+		w.str(f.name, i.name)
 	}
-	for k, typ := range l.numbers {
+	for k, typ := range f.numbers {
 		if typ != 0 {
 			w.u32(typ, i.n[k])
 		}
 	}
-	for k, typ := range l.data {
+	for k, typ := range f.data {
 		if typ == 0 {
 			continue
 		}
@@ -159,16 +160,11 @@ func (w *writer) appendVerdict(code uint32, chain string) {
 	w.shut(at)
 }
 
-// exprReader reads expressions. It keeps the names it has seen, because few names occur very often.
+// exprReader reads expressions. It keeps the names that it has seen, because a few names occur very often.
 type exprReader struct{ names map[string]string }
 
 func (r *exprReader) intern(b []byte) string {
-	for i, c := range b {
-		if c == 0 {
-			b = b[:i]
-			break
-		}
-	}
+	b = untilZero(b)
 	if s, ok := r.names[string(b)]; ok {
 		return s
 	}
@@ -177,8 +173,8 @@ func (r *exprReader) intern(b []byte) string {
 	return s
 }
 
-// read reads the content of NFTA_RULE_EXPRESSIONS into prog. An error names the first expression that this
-// package would not have written.
+// read reads the content of NFTA_RULE_EXPRESSIONS into prog. An error names the first expression that this package would
+// not have written.
 func (r *exprReader) read(b []byte, prog []instr) ([]instr, error) {
 	for typ, elem := range attributes(b) {
 		if typ != unix.NFTA_LIST_ELEM {
@@ -232,23 +228,23 @@ func (r *exprReader) readExpr(kind string, body []byte) (instr, bool) {
 	return instr{}, false
 }
 
-// readBody reads the attributes that op's layout names. One that it does not name may be there only with value
-// zero: a kernel that knows more says so with zeros as long as nobody asked for more.
+// readBody reads the attributes that op's form names. Other attributes must be zero: a kernel that knows more of them
+// reports them as zero as long as nobody set them.
 func (r *exprReader) readBody(op opcode, body []byte) (instr, bool) {
-	i, l := instr{op: op}, layoutOf(op)
+	i, f := instr{op: op}, formOf(op)
 	for typ, val := range attributes(body) {
-		if l.name == typ {
+		if f.name == typ {
 			i.name = r.intern(val)
 			continue
 		}
-		if k := slices.Index(l.numbers[:], typ); k >= 0 {
+		if k := slices.Index(f.numbers[:], typ); k >= 0 {
 			if len(val) > 4 {
 				return i, false
 			}
 			i.n[k] = number(val)
 			continue
 		}
-		if k := slices.Index(l.data[:], typ); k >= 0 {
+		if k := slices.Index(f.data[:], typ); k >= 0 {
 			v, ok := readValue(val)
 			if !ok {
 				return i, false
@@ -316,10 +312,5 @@ func number(b []byte) uint32 {
 }
 
 func isZero(b []byte) bool {
-	for _, c := range b {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
+	return len(bytes.TrimLeft(b, "\x00")) == 0
 }

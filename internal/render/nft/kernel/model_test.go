@@ -9,7 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/change"
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/model"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
+	"github.com/netpol-agent/netpol-agent/test/nft/compare"
 )
 
 // What random operations are made of: few enough names that they meet.
@@ -24,7 +27,7 @@ var (
 		{Name: "web", Type: ruleset.Addr4Port},
 		{Name: "pods", Type: ruleset.Addr4, Verdicts: true},
 		{Name: "pods2", Type: ruleset.Addr4, Verdicts: true},
-		{Name: "ports", Type: ruleset.ProtoPort, Verdicts: true},
+		{Name: "pods6", Type: ruleset.Addr6, Verdicts: true},
 	}
 	modelMatches = map[string]ruleset.Match{
 		"plain":   ruleset.InSet{End: ruleset.Src, Family: ruleset.V4, Set: "plain"},
@@ -34,7 +37,7 @@ var (
 		"web":     ruleset.DstAddrPortInSet{Family: ruleset.V4, Protocol: unix.IPPROTO_SCTP, Set: "web"},
 		"pods":    ruleset.AddrVerdict{End: ruleset.Dst, Family: ruleset.V4, Map: "pods"},
 		"pods2":   ruleset.AddrVerdict{End: ruleset.Src, Family: ruleset.V4, Map: "pods2"},
-		"ports":   ruleset.PortVerdict{Map: "ports"},
+		"pods6":   ruleset.AddrVerdict{End: ruleset.Dst, Family: ruleset.V6, Map: "pods6"},
 	}
 )
 
@@ -55,28 +58,28 @@ func (g opGen) chain() string {
 	return drawn(g, modelChains)
 }
 
-func (g opGen) op() ruleset.Op {
+func (g opGen) op() change.Op {
 	set := drawn(g, modelSets)
 	switch g.number(16) {
 	case 0:
 		return g.addChain(g.chain())
 	case 1:
-		return ruleset.DelChain{Table: g.table, Chain: g.chain()}
+		return change.DelChain{Table: g.table, Chain: g.chain()}
 	case 2, 3:
-		return ruleset.FlushChain{Table: g.table, Chain: g.chain()}
+		return change.FlushChain{Table: g.table, Chain: g.chain()}
 	case 4:
-		return ruleset.AddSet{Table: g.table, Set: set}
+		return change.AddSet{Table: g.table, Set: set}
 	case 5:
-		return ruleset.DelSet{Table: g.table, Set: set.Name}
+		return change.DelSet{Table: g.table, Set: set.Name}
 	case 6, 7:
-		return ruleset.DelElems{Table: g.table, Set: set, Elems: g.elems(set)}
+		return change.DelElems{Table: g.table, Set: set, Elems: g.elems(set)}
 	case 8, 9, 10, 11:
-		return ruleset.AddElems{Table: g.table, Set: set, Elems: g.elems(set)}
+		return change.AddElems{Table: g.table, Set: set, Elems: g.elems(set)}
 	}
-	return ruleset.AddRule{Table: g.table, Chain: g.chain(), Rule: g.rule(set)}
+	return change.AddRule{Table: g.table, Chain: g.chain(), Rule: g.rule(set)}
 }
 
-func (g opGen) addChain(name string) ruleset.Op {
+func (g opGen) addChain(name string) change.Op {
 	c := &ruleset.Chain{Name: name}
 	switch name {
 	case "base":
@@ -84,7 +87,7 @@ func (g opGen) addChain(name string) ruleset.Op {
 	case "other":
 		c.Hook = &ruleset.Hook{Point: ruleset.Output, Priority: 5}
 	}
-	return ruleset.AddChain{Table: g.table, Chain: c}
+	return change.AddChain{Table: g.table, Chain: c}
 }
 
 func (g opGen) verdict() ruleset.Verdict {
@@ -134,8 +137,8 @@ func (g opGen) elem(set *ruleset.Set) ruleset.Elem {
 		return ruleset.Elem{A: drawn(g, v6), B: drawn(g, v6)}
 	case ruleset.Addr4Port:
 		return ruleset.Elem{A: drawn(g, v4), Port: 80}
-	case ruleset.ProtoPort:
-		return ruleset.Elem{Proto: drawn(g, []uint8{unix.IPPROTO_TCP, unix.IPPROTO_UDP}), Port: 53}
+	case ruleset.Addr6:
+		return ruleset.Elem{A: drawn(g, v6)}
 	}
 	return ruleset.Elem{A: drawn(g, v4)}
 }
@@ -156,14 +159,14 @@ func addrPlus(a netip.Addr, n int) netip.Addr {
 }
 
 // stage makes all chains and sets.
-func (g opGen) stage() *ruleset.Tx {
-	tx := &ruleset.Tx{}
-	tx.Add(ruleset.AddTable{Table: g.table})
+func (g opGen) stage() *change.Tx {
+	tx := &change.Tx{}
+	tx.Add(change.AddTable{Table: g.table})
 	for _, name := range append(append([]string{}, modelBases...), modelChains...) {
 		tx.Add(g.addChain(name))
 	}
 	for _, set := range modelSets {
-		tx.Add(ruleset.AddSet{Table: g.table, Set: set})
+		tx.Add(change.AddSet{Table: g.table, Set: set})
 	}
 	return tx
 }
@@ -176,22 +179,22 @@ func TestModelIsAsTheKernel(t *testing.T) {
 	accepted, refused := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		g := opGen{t: t, table: randomTable()}
-		m := ruleset.NewModel()
+		m := model.New()
 		if err := errors.Join(m.Apply(g.stage()), conn.Commit(g.stage())); err != nil {
 			t.Fatal(err)
 		}
 		defer func() {
-			if err := conn.Commit(&ruleset.Tx{Ops: []ruleset.Op{ruleset.DelTable{Table: g.table}}}); err != nil {
+			if err := conn.Commit(&change.Tx{Ops: []change.Op{change.DelTable{Table: g.table}}}); err != nil {
 				t.Errorf("remove the table: %v", err)
 			}
 		}()
 		for range 15 {
-			tx := &ruleset.Tx{}
+			tx := &change.Tx{}
 			for range 1 + g.number(3) {
 				tx.Add(g.op())
 			}
 			byModel := m.Apply(tx)
-			var refusal *ruleset.RefusalError
+			var refusal *model.RefusalError
 			if errors.As(byModel, &refusal) && refusal.Errno == 0 {
 				continue
 			}
@@ -209,7 +212,7 @@ func TestModelIsAsTheKernel(t *testing.T) {
 		if err != nil || !found {
 			t.Fatalf("read: found %t, %v", found, err)
 		}
-		if d := m.Tables[g.table].Difference(got); d != "" {
+		if d := compare.Difference(m.Tables[g.table], got); d != "" {
 			t.Fatalf("the kernel (+) holds something else than the Model (-):\n%s", d)
 		}
 	})
@@ -218,7 +221,7 @@ func TestModelIsAsTheKernel(t *testing.T) {
 	}
 }
 
-func sameRefusal(tx *ruleset.Tx, refusal *ruleset.RefusalError, byKernel error) error {
+func sameRefusal(tx *change.Tx, refusal *model.RefusalError, byKernel error) error {
 	if refusal == nil || byKernel == nil {
 		return errors.New("only one refuses")
 	}
@@ -229,7 +232,7 @@ func sameRefusal(tx *ruleset.Tx, refusal *ruleset.RefusalError, byKernel error) 
 		return errors.New("different errors")
 	}
 	if refusal.Op >= 0 {
-		want := fmt.Sprintf("commit: %s: ", describe(tx.Ops[refusal.Op]))
+		want := fmt.Sprintf("commit: %s: ", change.Summary(tx.Ops[refusal.Op]))
 		if got := byKernel.Error(); len(got) < len(want) || got[:len(want)] != want {
 			return errors.New("different operations")
 		}

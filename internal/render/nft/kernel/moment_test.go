@@ -7,7 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/change"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
+	"github.com/netpol-agent/netpol-agent/test/nft/compare"
 )
 
 // interrupted is a transport on which something happens before one of the messages.
@@ -61,7 +63,7 @@ func TestCommitDuringRead(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Fatalf("replace: %v", err)
 		}
-		if d := want.Difference(got); d != "" {
+		if d := compare.Difference(want, got); d != "" {
 			t.Errorf("replaced before message %d:\n%.2000s", k/times, d)
 		}
 	}
@@ -99,13 +101,13 @@ func TestReadIsOneMoment(t *testing.T) {
 		case errors.Is(err, ErrUnstable):
 		case err != nil || !found:
 			t.Fatalf("read: found %t, %v", found, err)
-		case first.Equal(got):
+		case compare.Equal(first, got):
 			seen[0]++
-		case second.Equal(got):
+		case compare.Equal(second, got):
 			seen[1]++
 		default:
 			t.Fatalf("a mixture; by the first content:\n%.2000s\nby the second:\n%.2000s",
-				first.Difference(got), second.Difference(got))
+				compare.Difference(first, got), compare.Difference(second, got))
 		}
 	}
 	finish()
@@ -117,17 +119,17 @@ func TestReadIsOneMoment(t *testing.T) {
 
 // slowReplacement gives the k-th transaction that replaces a table. It adds chains to another one first, or deletes
 // them, so that the kernel is busy for a while before it comes to the replacement.
-func slowReplacement(table string, rs *ruleset.Ruleset, other string, k int) *ruleset.Tx {
-	tx := &ruleset.Tx{}
+func slowReplacement(table string, rs *ruleset.Ruleset, other string, k int) *change.Tx {
+	tx := &change.Tx{}
 	for j := range 3000 {
 		name := fmt.Sprintf("c/%d", j)
 		if k%2 == 0 {
-			tx.Add(ruleset.AddChain{Table: other, Chain: &ruleset.Chain{Name: name}})
+			tx.Add(change.AddChain{Table: other, Chain: &ruleset.Chain{Name: name}})
 		} else {
-			tx.Add(ruleset.DelChain{Table: other, Chain: name})
+			tx.Add(change.DelChain{Table: other, Chain: name})
 		}
 	}
-	tx.Add(ruleset.DelTable{Table: table})
+	tx.Add(change.DelTable{Table: table})
 	tx.Add(load(table, rs).Ops...)
 	return tx
 }

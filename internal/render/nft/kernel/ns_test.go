@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/change"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 	"github.com/netpol-agent/netpol-agent/test/testns"
 )
@@ -69,6 +70,9 @@ func (n namespace) open(tb testing.TB, opts ...Option) *Conn {
 	return c
 }
 
+// withBuffer sets the size in bytes of the socket buffers.
+func withBuffer(bytes int) Option { return func(o *options) { o.buffer = bytes } }
+
 // randomTable gives a table name that nobody else has.
 func randomTable() string {
 	var b [6]byte
@@ -77,18 +81,18 @@ func randomTable() string {
 }
 
 // load gives the transaction that makes a table with the content of rs.
-func load(table string, rs *ruleset.Ruleset) *ruleset.Tx {
-	tx := &ruleset.Tx{}
-	tx.Add(ruleset.AddTable{Table: table, Comment: "made by a test"})
-	change, sweep := ruleset.Diff(table, ruleset.New(), rs, nil)
-	tx.Add(change.Ops...)
-	tx.Add(sweep.Ops...)
+func load(table string, rs *ruleset.Ruleset) *change.Tx {
+	tx := &change.Tx{}
+	tx.Add(change.AddTable{Table: table, Comment: "made by a test"})
+	update, prune := change.Diff(table, ruleset.New(), rs, nil)
+	tx.Add(update.Ops...)
+	tx.Add(prune.Ops...)
 	return tx
 }
 
-func commit(tb testing.TB, c *Conn, ops ...ruleset.Op) {
+func commit(tb testing.TB, c *Conn, ops ...change.Op) {
 	tb.Helper()
-	if err := c.Commit(&ruleset.Tx{Ops: ops}); err != nil {
+	if err := c.Commit(&change.Tx{Ops: ops}); err != nil {
 		tb.Fatal(err)
 	}
 }

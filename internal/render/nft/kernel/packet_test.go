@@ -15,7 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/change"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
+	"github.com/netpol-agent/netpol-agent/test/nft/trace"
 )
 
 // Addresses of the test's namespace itself.
@@ -88,7 +90,7 @@ type sender struct {
 }
 
 // fresh replaces the protocol of a packet that conntrack would take for the reply to an earlier one.
-func (s *sender) fresh(p ruleset.Packet) ruleset.Packet {
+func (s *sender) fresh(p trace.Packet) trace.Packet {
 	if p.Protocol == unix.IPPROTO_GRE && s.seen[[2]netip.Addr{p.Dst, p.Src}] {
 		p.Protocol = unix.IPPROTO_TCP
 	}
@@ -120,7 +122,7 @@ func (n namespace) sender(tb testing.TB) *sender {
 }
 
 // send says whether a packet passed the rules. The kernel reports a drop at the output hook to the sender.
-func (s *sender) send(p ruleset.Packet) (bool, error) {
+func (s *sender) send(p trace.Packet) (bool, error) {
 	s.count++
 	family := ruleset.FamilyOf(p.Dst)
 	var err error
@@ -140,7 +142,7 @@ func (s *sender) send(p ruleset.Packet) (bool, error) {
 
 // transportHeader gives a transport header. The source port, or the identifier of ICMP, differs from packet to
 // packet, so that conntrack sees no connection.
-func transportHeader(p ruleset.Packet, n uint16) []byte {
+func transportHeader(p trace.Packet, n uint16) []byte {
 	b := make([]byte, 24)
 	switch p.Protocol {
 	case unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_SCTP:
@@ -162,7 +164,7 @@ func transportHeader(p ruleset.Packet, n uint16) []byte {
 	return b
 }
 
-func ipv4(p ruleset.Packet, n uint16) []byte {
+func ipv4(p trace.Packet, n uint16) []byte {
 	b := make([]byte, 20)
 	b[0], b[8], b[9] = 4<<4|5, 64, p.Protocol
 	copy(b[12:], p.Src.AsSlice())
@@ -170,7 +172,7 @@ func ipv4(p ruleset.Packet, n uint16) []byte {
 	return slices.Concat(b, transportHeader(p, n))
 }
 
-func ipv6(p ruleset.Packet, n uint16) []byte {
+func ipv6(p trace.Packet, n uint16) []byte {
 	b := make([]byte, 40)
 	b[0], b[6], b[7] = 6<<4, p.Protocol, 64
 	copy(b[8:], p.Src.AsSlice())
@@ -180,7 +182,7 @@ func ipv6(p ruleset.Packet, n uint16) []byte {
 	return slices.Concat(b, th)
 }
 
-// TestKernelAgreesWithTrace proves that what is written means what ruleset.Trace says it means: random packets
+// TestKernelAgreesWithTrace proves that what is written means what trace.Trace says it means: random packets
 // get the same verdict from both.
 func TestKernelAgreesWithTrace(t *testing.T) {
 	ns := newNamespace(t)
@@ -196,10 +198,10 @@ func TestKernelAgreesWithTrace(t *testing.T) {
 		}
 		table := randomTable()
 		mustCommit(rt, c, load(table, rs))
-		defer mustCommit(rt, c, &ruleset.Tx{Ops: []ruleset.Op{ruleset.DelTable{Table: table}}})
+		defer mustCommit(rt, c, &change.Tx{Ops: []change.Op{change.DelTable{Table: table}}})
 		for range 40 {
 			p := out.fresh(drawPacket(rt, rs))
-			want, steps := rs.Trace(ruleset.Output, p)
+			want, steps := trace.Trace(rs, ruleset.Output, p)
 			got, err := out.send(p)
 			if err != nil {
 				rt.Fatal(err)
@@ -220,9 +222,9 @@ func TestKernelAgreesWithTrace(t *testing.T) {
 }
 
 // drawPacket draws a packet whose fields often occur in rs.
-func drawPacket(t *rapid.T, rs *ruleset.Ruleset) ruleset.Packet {
+func drawPacket(t *rapid.T, rs *ruleset.Ruleset) trace.Packet {
 	f := drawFamily(t)
-	p := ruleset.Packet{
+	p := trace.Packet{
 		Src:      drawKnownAddr(t, rs, f),
 		Dst:      routable(drawKnownAddr(t, rs, f)),
 		Protocol: rapid.SampledFrom([]uint8{1, 6, 6, 17, 47, 58, 132}).Draw(t, "protocol"),
@@ -255,8 +257,8 @@ func routable(a netip.Addr) netip.Addr {
 func drawKnownAddr(t *rapid.T, rs *ruleset.Ruleset, f ruleset.Family) netip.Addr {
 	known := []netip.Addr{drawAddr(t, f == ruleset.V4)}
 	for _, s := range sortedSets(rs) {
-		for _, e := range sortedElems(s) {
-			for _, a := range []netip.Addr{e.A, e.B} {
+		for _, e := range s.Sorted() {
+			for _, a := range []netip.Addr{e.Elem.A, e.Elem.B} {
 				if a.IsValid() && ruleset.FamilyOf(a) == f {
 					known = append(known, a)
 				}
@@ -280,8 +282,8 @@ func drawKnownAddr(t *rapid.T, rs *ruleset.Ruleset, f ruleset.Family) netip.Addr
 func drawKnownPort(t *rapid.T, rs *ruleset.Ruleset) uint16 {
 	known := []uint16{rapid.Uint16().Draw(t, "port")}
 	for _, s := range sortedSets(rs) {
-		for _, e := range sortedElems(s) {
-			known = append(known, e.Port)
+		for _, e := range s.Sorted() {
+			known = append(known, e.Elem.Port)
 		}
 	}
 	return rapid.SampledFrom(known).Draw(t, "port")

@@ -10,19 +10,19 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 )
 
-// Read gives the content of a table of family inet at one moment, and false if there is no such table.
+// Read returns the content of a table of family inet at one moment, and false if there is no such table.
 //
-// What this package would not have written is marked, so that it equals nothing that a layout wants: a rule holds a
-// ruleset.Foreign match alone, a base chain has the hook point ruleset.ForeignHook, a set is of
-// ruleset.ForeignType and has no elements. Anonymous sets and chains, which vanish with the rule that uses them,
-// are left out, and so are comments of elements, counters, and objects that no rule of ours can refer to. A table
-// that as a whole does not do what its rules say is errors.Is ErrForeignTable.
+// What this package would not have written is marked, so that it equals nothing that a layout wants: a rule has a
+// ruleset.Foreign match alone, a base chain has the hook point ruleset.ForeignHook, a set is of ruleset.ForeignType and
+// has no elements. Read leaves out anonymous sets and chains, which vanish with the rule that uses them, comments of
+// elements, counters, and objects that no rule of ours can refer to. If the table as a whole does not do what its rules
+// say, errors.Is(err, ErrForeignTable).
 func (c *Conn) Read(table string) (*ruleset.Ruleset, bool, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var rs *ruleset.Ruleset
 	err := retryRead(func() error {
-		// The generation comes first: a commit that begins after the wait raises it once more.
+		// The generation is read first: a commit that begins after the wait raises it once more.
 		before, err := c.generation()
 		if err != nil {
 			return err
@@ -51,11 +51,11 @@ func (c *Conn) Read(table string) (*ruleset.Ruleset, bool, error) {
 	return rs, true, nil
 }
 
-// settle returns when the transaction that raised the generation last has been carried out.
+// settle waits until the transaction that last raised the generation has been carried out.
 //
-// The kernel raises the generation first and replaces the content then, so that a read in between finds a mixture
-// under one generation: the rules of a table that was replaced under its name are missing, for example. Commits hold a
-// lock, which a batch without operations waits for; it raises no generation.
+// The kernel raises the generation first and then replaces the content, so a read in between finds a mixture under one
+// generation: for example, the rules of a table that was replaced under its name are missing. Commits hold a lock. A batch
+// without operations waits for that lock, and raises no generation.
 func (c *Conn) settle() error {
 	b := newBatch(c.out, c.seq+1)
 	b.finishUnanswered()
@@ -74,7 +74,7 @@ type tableReader struct {
 	table string
 	rs    *ruleset.Ruleset
 	exprs exprReader
-	// hiddenChains and hiddenSets name what is left out; a rule that uses it is foreign.
+	// hiddenChains and hiddenSets name what is left out. A rule that uses it is foreign.
 	hiddenChains, hiddenSets map[string]bool
 	prog                     []instr
 }
@@ -93,7 +93,7 @@ func (r *tableReader) read() error {
 	filter := func(typ uint16) func(*writer) {
 		return func(w *writer) { w.str(typ, r.table) }
 	}
-	// The chain dump has no filter by table.
+	// The kernel cannot filter the chain dump by table.
 	if err := r.conn.request(unix.NFT_MSG_GETCHAIN, unix.NLM_F_DUMP, nil, r.chain); err != nil {
 		return fmt.Errorf("chains: %w", err)
 	}
@@ -180,7 +180,7 @@ func (r *tableReader) chain(body []byte) error {
 // Flags of NFTA_CHAIN_FLAGS.
 const (
 	chainBase    = 1 // set by the kernel on every base chain
-	chainBinding = 4 // belongs to a rule, as anonymous sets do
+	chainBinding = 4 // the chain belongs to a rule, as anonymous sets do
 )
 
 func readHook(b []byte) *ruleset.Hook {
@@ -269,14 +269,14 @@ func (r *tableReader) set(body []byte) error {
 	return nil
 }
 
-// elemAttempts is how often the elements of a set are read until the rest of the table is read anew as well.
+// elemAttempts is how often the elements of a set are read before the whole table is read again.
 const elemAttempts = 10
 
-// elems reads the elements of a set. If one is not as this package writes it, the set as a whole is foreign.
+// elems reads the elements of a set. If this package would not have written one of them, the set as a whole is foreign.
 //
-// The kernel resizes a hash table some time after the transaction that filled it. A dump counts elements to know
-// where to go on, so that one which a resize rearranges misses some and gives others twice. No flag tells; that
-// there are some twice does.
+// The kernel resizes a hash table some time after the transaction that filled it. A dump counts elements to know where to
+// go on, so if a resize rearranges them meanwhile, it misses some elements and returns others twice. No flag reports
+// that; the duplicates do.
 func (r *tableReader) elems(s *ruleset.Set) error {
 	for k := range elemAttempts {
 		e := &elemReader{exprs: &r.exprs, set: s}
@@ -304,7 +304,7 @@ type elemReader struct {
 	exprs   *exprReader
 	set     *ruleset.Set
 	bounds  []rawElem // of intervals
-	keys    int       // elements that are no bounds, those that came twice counted twice
+	keys    int       // elements that are no bounds; duplicates count
 	foreign bool
 }
 
@@ -329,7 +329,7 @@ func (e *elemReader) message(body []byte) error {
 	return nil
 }
 
-// finish completes the set. It gives false if the set must be read again.
+// finish completes the set. It returns false if the set must be read again.
 func (e *elemReader) finish() bool {
 	if !e.foreign && e.keys != len(e.set.Elems) {
 		return false

@@ -12,10 +12,10 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 )
 
-// maxMatches is above every rule that makes sense; the kernel takes 128 expressions.
+// maxMatches is more than any sensible rule has. The kernel accepts 128 expressions.
 const maxMatches = 40
 
-// encodeRule gives the program of a rule and its user data. The program reuses prog's memory.
+// encodeRule returns the program of a rule and its user data. The program reuses prog's memory.
 func encodeRule(r *ruleset.Rule, prog []instr) ([]instr, []byte, error) {
 	if err := checkComment(r.Comment); err != nil {
 		return nil, nil, err
@@ -23,16 +23,16 @@ func encodeRule(r *ruleset.Rule, prog []instr) ([]instr, []byte, error) {
 	if len(r.Matches) > maxMatches {
 		return nil, nil, fmt.Errorf("%d matches are more than %d", len(r.Matches), maxMatches)
 	}
-	c := compiler{prog: prog[:0]}
+	enc := encoder{prog: prog[:0]}
 	var notes anyAddrs
 	for k, m := range r.Matches {
-		if err := c.match(m); err != nil {
+		if err := enc.match(m); err != nil {
 			return nil, nil, fmt.Errorf("match %d: %w", k, err)
 		}
 		if p, ok := m.(ruleset.InPrefix); ok && p.Prefix.Bits() == 0 {
 			notes = notes.with(k, p)
 		}
-		if isVmap(m) && (k != len(r.Matches)-1 || r.Verdict.Kind != ruleset.Continue) {
+		if ruleset.FactsOf(m).Verdicts && (k != len(r.Matches)-1 || r.Verdict.Kind != ruleset.Continue) {
 			return nil, nil, fmt.Errorf("match %d: a verdict map ends its rule", k)
 		}
 	}
@@ -41,24 +41,16 @@ func encodeRule(r *ruleset.Rule, prog []instr) ([]instr, []byte, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		c.emit(opVerdict, r.Verdict.Chain, code)
+		enc.emit(opVerdict, r.Verdict.Chain, code)
 	}
 	data := appendUdataComment(nil, udataComment, r.Comment)
 	if notes != nil {
 		data = appendUdata(data, udataAnyAddr, notes...)
 	}
-	return c.prog, data, nil
+	return enc.prog, data, nil
 }
 
-func isVmap(m ruleset.Match) bool {
-	switch m.(type) {
-	case ruleset.AddrVerdict, ruleset.PortVerdict:
-		return true
-	}
-	return false
-}
-
-// verdictCode gives the kernel's number of a verdict.
+// verdictCode returns the kernel's number of a verdict.
 func verdictCode(v ruleset.Verdict) (uint32, error) {
 	jumps := v.Kind == ruleset.Jump || v.Kind == ruleset.Goto
 	if jumps != (v.Chain != "") {
@@ -90,7 +82,7 @@ const (
 	netfilterAccept = 1
 )
 
-// verdictOf undoes verdictCode.
+// verdictOf is the inverse of verdictCode.
 func verdictOf(code uint32, chain string) (ruleset.Verdict, bool) {
 	for kind := ruleset.Continue; kind <= ruleset.Goto; kind++ {
 		v := ruleset.Verdict{Kind: kind, Chain: chain}
@@ -103,7 +95,7 @@ func verdictOf(code uint32, chain string) (ruleset.Verdict, bool) {
 
 var errNotOurs = errors.New("matches that this program does not write")
 
-// decodeRule undoes encodeRule. It gives a rule only if encoding it again gives the same program.
+// decodeRule is the inverse of encodeRule. It returns a rule only if encoding it again yields the same program.
 func decodeRule(prog []instr, data []byte) (ruleset.Rule, error) {
 	r := ruleset.Rule{Comment: cString(udata(data, udataComment))}
 	if n := len(prog); n > 0 && prog[n-1].op == opVerdict {
@@ -126,15 +118,15 @@ func decodeRule(prog []instr, data []byte) (ruleset.Rule, error) {
 	}
 }
 
-// decoder guesses each match from what stands out in the program and takes a guess only if compiling it gives just
-// these instructions. It keeps a compiler to know, as that does, what earlier matches have checked.
+// decoder guesses each match from the instructions that are typical of it, and accepts a guess only if encoding it yields
+// exactly the instructions that come next. Its encoder knows what earlier matches have checked.
 type decoder struct {
 	rest  []instr
 	notes anyAddrs
-	comp  compiler
+	enc   encoder
 }
 
-// next gives the match that the rest of the program begins with.
+// next returns the match that the rest of the program begins with.
 func (d *decoder) next(index int) (m ruleset.Match, done bool, err error) {
 	if p, ok := d.notes.at(index); ok {
 		if d.take(p) {
@@ -147,7 +139,7 @@ func (d *decoder) next(index int) (m ruleset.Match, done bool, err error) {
 	}
 	for _, m := range []ruleset.Match{d.guess(), d.guessCheck()} {
 		before := len(d.rest)
-		// A guess that explains no instruction would be guessed again for ever.
+		// A guess that explains no instruction would be repeated forever.
 		if m != nil && d.take(m) && len(d.rest) < before {
 			return m, false, nil
 		}
@@ -157,16 +149,16 @@ func (d *decoder) next(index int) (m ruleset.Match, done bool, err error) {
 
 // take removes the instructions of m from the program if it begins with them.
 func (d *decoder) take(m ruleset.Match) bool {
-	comp := d.comp
-	comp.prog = d.comp.prog[:0]
-	if comp.match(m) != nil || len(comp.prog) > len(d.rest) {
+	enc := d.enc
+	enc.prog = d.enc.prog[:0]
+	if enc.match(m) != nil || len(enc.prog) > len(d.rest) {
 		return false
 	}
-	if !slices.Equal(comp.prog, d.rest[:len(comp.prog)]) {
+	if !slices.Equal(enc.prog, d.rest[:len(enc.prog)]) {
 		return false
 	}
-	d.rest = d.rest[len(comp.prog):]
-	d.comp = comp
+	d.rest = d.rest[len(enc.prog):]
+	d.enc = enc
 	return true
 }
 
@@ -198,9 +190,9 @@ func protocolCheck(prog []instr) (uint8, bool) {
 	return prog[1].data[0].b[0], true
 }
 
-// guess guesses any other match, nil if it has no idea. The checks that the match includes may come first.
+// guess guesses any other match, and returns nil if it recognizes none. The checks that the match includes may come first.
 func (d *decoder) guess() ruleset.Match {
-	prog, protocol := d.rest, d.comp.protocol
+	prog, protocol := d.rest, d.enc.protocol
 	if _, ok := familyCheck(prog); ok {
 		prog = prog[2:]
 	}
@@ -226,9 +218,6 @@ func (d *decoder) guess() ruleset.Match {
 			if len(prog) > 1 {
 				return ruleset.OnBridge{Name: cString(prog[1].data[0].b[:])}
 			}
-		}
-		if len(prog) > 2 {
-			return ruleset.PortVerdict{Map: prog[2].name}
 		}
 	case opPayload:
 		if prog[0].n[1] == unix.NFT_PAYLOAD_TRANSPORT_HEADER {
@@ -305,7 +294,7 @@ func maskBits(v value) int {
 	return n
 }
 
-// prefixOf makes the prefix of family f whose first bytes are v and which is n bits long.
+// prefixOf returns the prefix of family f whose first bytes are v and which is n bits long.
 func prefixOf(f ruleset.Family, v value, n int) netip.Prefix {
 	if f == ruleset.V4 {
 		return netip.PrefixFrom(netip.AddrFrom4([4]byte(v.b[:4])), n)
@@ -313,7 +302,7 @@ func prefixOf(f ruleset.Family, v value, n int) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom16(v.b), n)
 }
 
-// familyOfOffset undoes addrOffset. All four offsets differ.
+// familyOfOffset is the inverse of addrOffset. All four offsets differ.
 func familyOfOffset(off uint32) (ruleset.Family, ruleset.End, bool) {
 	switch off {
 	case offSaddr4:

@@ -59,10 +59,8 @@ func sampleSets() []*ruleset.Set {
 		{Name: "dispatch4", Verdicts: true, Comment: "pods of this node", Elems: map[ruleset.Elem]ruleset.Verdict{
 			elem("10.244.1.2"): web, elem("10.244.1.3"): jump("in/web"), elem("10.244.1.4"): drop()}},
 		{Name: "dispatch6", Type: ruleset.Addr6, Verdicts: true, Elems: map[ruleset.Elem]ruleset.Verdict{elem("fd00::2"): web}},
-		{Name: "ports", Type: ruleset.ProtoPort, Verdicts: true, Elems: map[ruleset.Elem]ruleset.Verdict{
-			{Proto: unix.IPPROTO_TCP, Port: 80}:  accept(),
-			{Proto: unix.IPPROTO_UDP, Port: 53}:  goTo("in/dns"),
-			{Proto: unix.IPPROTO_SCTP, Port: 99}: {Kind: ruleset.Return}}},
+		{Name: "inner6", Type: ruleset.Addr6, Verdicts: true, Elems: map[ruleset.Elem]ruleset.Verdict{
+			elem("fd00::3"): accept(), elem("fd00::4"): goTo("in/dns"), elem("fd00::5"): {Kind: ruleset.Return}}},
 	}
 }
 
@@ -103,7 +101,7 @@ func sampleChains() []*ruleset.Chain {
 			rule(accept(), "", ruleset.DstAddrPortInSet{Family: ruleset.V6, Protocol: udp, Set: "np6"}, src(ruleset.V6, "pods6")),
 			rule(accept(), "", ruleset.AddrPairInSet{Family: ruleset.V4, Set: "pair4"}),
 			rule(accept(), "", ruleset.AddrPairInSet{Family: ruleset.V6, Set: "pair6"}, port(tcp, 443, 443)),
-			rule(none, "", src(ruleset.V6, "empty6"), ruleset.PortVerdict{Map: "ports"}),
+			rule(none, "", src(ruleset.V6, "empty6"), ruleset.AddrVerdict{End: ruleset.Dst, Family: ruleset.V6, Map: "inner6"}),
 			rule(drop(), "the rest"),
 		}},
 		{Name: "in/dns", Rules: []ruleset.Rule{

@@ -8,7 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/change"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
+	"github.com/netpol-agent/netpol-agent/test/nft/compare"
 )
 
 // size says how large a made-up ruleset is.
@@ -72,11 +74,11 @@ func TestLargeTable(t *testing.T) {
 	start = time.Now()
 	got := mustRead(t, c, table)
 	read := time.Since(start)
-	if d := rs.Difference(got); d != "" {
+	if d := compare.Difference(rs, got); d != "" {
 		t.Errorf("read differs:\n%.2000s", d)
 	}
 	start = time.Now()
-	commit(t, c, ruleset.DelTable{Table: table})
+	commit(t, c, change.DelTable{Table: table})
 	t.Logf("loaded in %v, read in %v, deleted in %v", loaded, read, time.Since(start))
 }
 
@@ -106,20 +108,20 @@ func TestLargeSets(t *testing.T) {
 		return ruleset.Elem{A: nth4(4 * k), B: nth4(4*k + k%3)}
 	}, ruleset.Verdict{})
 	table := mustLoad(t, c, rs)
-	if d := rs.Difference(mustRead(t, c, table)); d != "" {
+	if d := compare.Difference(rs, mustRead(t, c, table)); d != "" {
 		t.Errorf("%.2000s", d)
 	}
 	// Half of each away and back.
-	half := &ruleset.Tx{}
+	half := &change.Tx{}
 	for _, s := range sortedSets(rs) {
 		var elems []ruleset.ElemVerdict
-		for k, e := range sortedElems(s) {
+		for k, e := range s.Sorted() {
 			if k%2 == 0 {
-				elems = append(elems, ruleset.ElemVerdict{Elem: e, Verdict: s.Elems[e]})
+				elems = append(elems, e)
 			}
 		}
-		commit(t, c, ruleset.DelElems{Table: table, Set: s, Elems: elems})
-		half.Add(ruleset.AddElems{Table: table, Set: s, Elems: elems})
+		commit(t, c, change.DelElems{Table: table, Set: s, Elems: elems})
+		half.Add(change.AddElems{Table: table, Set: s, Elems: elems})
 	}
 	n := 0
 	for _, s := range mustRead(t, c, table).Sets {
@@ -129,7 +131,7 @@ func TestLargeSets(t *testing.T) {
 		t.Errorf("%d elements are left", n)
 	}
 	commit(t, c, half.Ops...)
-	if d := rs.Difference(mustRead(t, c, table)); d != "" {
+	if d := compare.Difference(rs, mustRead(t, c, table)); d != "" {
 		t.Errorf("%.2000s", d)
 	}
 }
@@ -144,22 +146,22 @@ func TestParallelUse(t *testing.T) {
 		wg.Go(func() {
 			for j := range 25 {
 				ch := &ruleset.Chain{Name: fmt.Sprintf("c/%d", k)}
-				add := ruleset.AddChain{Table: table, Chain: ch}
-				if err := c.Commit(&ruleset.Tx{Ops: []ruleset.Op{add}}); err != nil {
+				add := change.AddChain{Table: table, Chain: ch}
+				if err := c.Commit(&change.Tx{Ops: []change.Op{add}}); err != nil {
 					t.Error(err)
 				}
 				if _, found, err := c.Read(table); !found || err != nil {
 					t.Errorf("read %d: %t %v", j, found, err)
 				}
-				del := ruleset.DelChain{Table: table, Chain: ch.Name}
-				if err := c.Commit(&ruleset.Tx{Ops: []ruleset.Op{del}}); err != nil {
+				del := change.DelChain{Table: table, Chain: ch.Name}
+				if err := c.Commit(&change.Tx{Ops: []change.Op{del}}); err != nil {
 					t.Error(err)
 				}
 			}
 		})
 	}
 	wg.Wait()
-	if d := rs.Difference(mustRead(t, c, table)); d != "" {
+	if d := compare.Difference(rs, mustRead(t, c, table)); d != "" {
 		t.Error(d)
 	}
 }
@@ -201,20 +203,20 @@ func TestReadDuringResize(t *testing.T) {
 		}
 	}
 	table := mustLoad(t, c, rs)
-	rest := rs.Clone()
+	rest := compare.Clone(rs)
 	for _, e := range most {
 		delete(rest.Sets[s.Name].Elems, e.Elem)
 	}
 	for range 40 {
-		commit(t, c, ruleset.DelElems{Table: table, Set: s, Elems: most})
+		commit(t, c, change.DelElems{Table: table, Set: s, Elems: most})
 		for range 3 {
-			if d := rest.Difference(mustRead(t, c, table)); d != "" {
+			if d := compare.Difference(rest, mustRead(t, c, table)); d != "" {
 				t.Fatalf("after removing: %.2000s", d)
 			}
 		}
-		commit(t, c, ruleset.AddElems{Table: table, Set: s, Elems: most})
+		commit(t, c, change.AddElems{Table: table, Set: s, Elems: most})
 		for range 3 {
-			if d := rs.Difference(mustRead(t, c, table)); d != "" {
+			if d := compare.Difference(rs, mustRead(t, c, table)); d != "" {
 				t.Fatalf("after adding: %.2000s", d)
 			}
 		}

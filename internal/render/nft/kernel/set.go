@@ -11,14 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
+	"github.com/netpol-agent/netpol-agent/internal/render/ranges"
 )
 
-// Numbers of the nft tool's data types. The kernel stores the type of a set's keys and does not look inside;
-// that of a concatenation has typeBits for each part.
+// Numbers of the nft tool's data types. The kernel stores the type of a set's keys without interpreting it. The type of a
+// concatenation has typeBits for each part.
 const (
 	typeIPv4    = 7
 	typeIPv6    = 8
-	typeProto   = 12
 	typeService = 13
 	typeBits    = 6
 
@@ -31,8 +31,7 @@ const (
 	attrSetExprs = 18
 )
 
-// keyType gives type number and length in bytes of a set's keys. Each part of a concatenation fills whole
-// 32-bit words.
+// keyType returns type number and length in bytes of a set's keys. Each part of a concatenation fills whole 32-bit words.
 func keyType(t ruleset.SetType) (typ, size uint32, ok bool) {
 	switch t {
 	case ruleset.Addr4:
@@ -47,13 +46,11 @@ func keyType(t ruleset.SetType) (typ, size uint32, ok bool) {
 		return typeIPv4<<typeBits | typeIPv4, 8, true
 	case ruleset.Addr6Pair:
 		return typeIPv6<<typeBits | typeIPv6, 32, true
-	case ruleset.ProtoPort:
-		return typeProto<<typeBits | typeService, 8, true
 	}
 	return 0, 0, false
 }
 
-// setFlags gives the flags of NFTA_SET_FLAGS.
+// setFlags returns the flags of NFTA_SET_FLAGS.
 func setFlags(s *ruleset.Set) uint32 {
 	var flags uint32
 	if s.Interval {
@@ -65,12 +62,12 @@ func setFlags(s *ruleset.Set) uint32 {
 	return flags
 }
 
-// verdictLen is what the nft tool declares as the size of a verdict. The kernel knows better.
+// verdictLen is the size of a verdict that the nft tool declares. The kernel ignores it.
 const verdictLen = 16
 
-// appendSet writes the attributes of a new set. It gives the kernel no size: that would be a limit to the number of
-// elements, which change, and memory for all of them is cleared at once (3 ms for 65536). Without a size the kernel
-// takes a hash table that grows, and a tree for intervals.
+// appendSet writes the attributes of a new set. It tells the kernel no size: a size would limit the number of elements,
+// which changes, and the kernel clears memory for all of them at once (3 ms for 65536). Without a size the kernel uses a
+// hash table that grows, and a tree for intervals.
 func (w *writer) appendSet(table string, s *ruleset.Set, id uint32) error {
 	typ, size, ok := keyType(s.Type)
 	if !ok {
@@ -98,8 +95,8 @@ func (w *writer) appendSet(table string, s *ruleset.Set, id uint32) error {
 	return nil
 }
 
-// readSet undoes appendSet. The second result says whether the set is hidden: an anonymous set belongs to a rule
-// that is not ours and comes and goes with it. A set with anything that appendSet does not write is of type
+// readSet is the inverse of appendSet. The second result reports whether the set is hidden: an anonymous set belongs to a
+// rule that is not ours, and comes and goes with it. A set with anything that appendSet does not write is of type
 // ruleset.ForeignType.
 func readSet(body []byte) (s *ruleset.Set, hidden bool) {
 	s = &ruleset.Set{Type: ruleset.ForeignType, Elems: map[ruleset.Elem]ruleset.Verdict{}}
@@ -133,7 +130,7 @@ func readSet(body []byte) (s *ruleset.Set, hidden bool) {
 	if odd || flags != setFlags(s) {
 		return s, false
 	}
-	for t := ruleset.Addr4; t <= ruleset.ProtoPort; t++ {
+	for t := ruleset.Addr4; t <= ruleset.Addr6Pair; t++ {
 		if kt, ks, _ := keyType(t); kt == typ && ks == size {
 			s.Type = t
 		}
@@ -141,27 +138,19 @@ func readSet(body []byte) (s *ruleset.Set, hidden bool) {
 	return s, false
 }
 
-// appendKey appends the key of e, or says that e is no element of such a set.
+// appendKey appends the key of e, or returns an error if e is no element of such a set.
 func appendKey(b []byte, t ruleset.SetType, e ruleset.Elem) ([]byte, error) {
-	want := ruleset.Elem{A: e.A}
-	var err error
+	want, family := ruleset.Elem{A: e.A}, t.Family()
+	b, err := appendAddr(b, e.A, family)
 	switch t {
-	case ruleset.Addr4, ruleset.Addr6:
-		b, err = appendAddr(b, e.A, t == ruleset.Addr4)
 	case ruleset.Addr4Port, ruleset.Addr6Port:
 		want.Port = e.Port
-		b, err = appendAddr(b, e.A, t == ruleset.Addr4Port)
 		b = append(b, byte(e.Port>>8), byte(e.Port), 0, 0)
 	case ruleset.Addr4Pair, ruleset.Addr6Pair:
 		want.B = e.B
-		if b, err = appendAddr(b, e.A, t == ruleset.Addr4Pair); err == nil {
-			b, err = appendAddr(b, e.B, t == ruleset.Addr4Pair)
+		if err == nil {
+			b, err = appendAddr(b, e.B, family)
 		}
-	case ruleset.ProtoPort:
-		want = ruleset.Elem{Proto: e.Proto, Port: e.Port}
-		b = append(b, e.Proto, 0, 0, 0, byte(e.Port>>8), byte(e.Port), 0, 0)
-	default:
-		err = fmt.Errorf("set type %d", t)
 	}
 	if err == nil && e != want {
 		err = fmt.Errorf("element %+v has fields that %s does not", e, t)
@@ -169,11 +158,11 @@ func appendKey(b []byte, t ruleset.SetType, e ruleset.Elem) ([]byte, error) {
 	return b, err
 }
 
-func appendAddr(b []byte, a netip.Addr, v4 bool) ([]byte, error) {
-	if !a.IsValid() || a.Is4() != v4 || a.Zone() != "" {
-		return b, fmt.Errorf("address %s in a set of the other family", a)
+func appendAddr(b []byte, a netip.Addr, f ruleset.Family) ([]byte, error) {
+	if !a.IsValid() || ruleset.FamilyOf(a) != f || a.Zone() != "" {
+		return b, fmt.Errorf("address %s in a set of another family", a)
 	}
-	if v4 {
+	if f == ruleset.V4 {
 		b4 := a.As4()
 		return append(b, b4[:]...), nil
 	}
@@ -181,32 +170,22 @@ func appendAddr(b []byte, a netip.Addr, v4 bool) ([]byte, error) {
 	return append(b, b16[:]...), nil
 }
 
-// readKey undoes appendKey.
+// readKey is the inverse of appendKey.
 func readKey(t ruleset.SetType, b []byte) (ruleset.Elem, bool) {
 	if _, size, ok := keyType(t); !ok || len(b) != int(size) {
 		return ruleset.Elem{}, false
 	}
+	n := addrLen(t.Family())
+	a, _ := netip.AddrFromSlice(b[:n]) // n is the length of an address
+	e := ruleset.Elem{A: a}
 	switch t {
-	case ruleset.Addr4:
-		return ruleset.Elem{A: addr4(b)}, true
-	case ruleset.Addr6:
-		return ruleset.Elem{A: addr16(b)}, true
-	case ruleset.Addr4Port:
-		return ruleset.Elem{A: addr4(b), Port: binary.BigEndian.Uint16(b[4:])}, true
-	case ruleset.Addr6Port:
-		return ruleset.Elem{A: addr16(b), Port: binary.BigEndian.Uint16(b[16:])}, true
-	case ruleset.Addr4Pair:
-		return ruleset.Elem{A: addr4(b), B: addr4(b[4:])}, true
-	case ruleset.Addr6Pair:
-		return ruleset.Elem{A: addr16(b), B: addr16(b[16:])}, true
-	case ruleset.ProtoPort:
-		return ruleset.Elem{Proto: b[0], Port: binary.BigEndian.Uint16(b[4:])}, true
+	case ruleset.Addr4Port, ruleset.Addr6Port:
+		e.Port = binary.BigEndian.Uint16(b[n:])
+	case ruleset.Addr4Pair, ruleset.Addr6Pair:
+		e.B, _ = netip.AddrFromSlice(b[n:])
 	}
-	return ruleset.Elem{}, false
+	return e, true
 }
-
-func addr4(b []byte) netip.Addr  { return netip.AddrFrom4([4]byte(b)) }
-func addr16(b []byte) netip.Addr { return netip.AddrFrom16([16]byte(b)) }
 
 // appendElem writes an element of a set that holds single keys.
 func (w *writer) appendElem(s *ruleset.Set, e ruleset.ElemVerdict, withData bool) error {
@@ -239,8 +218,8 @@ func (w *writer) appendElemKey(k []byte) {
 	w.shut(at)
 }
 
-// appendInterval writes an interval as the kernel keeps it: an element where it starts and one, with a flag, at the
-// first address behind it. An interval that reaches the family's last address has none behind it.
+// appendInterval writes an interval as the kernel keeps it: as an element at its start and one, with a flag, at the first
+// address after it. An interval that reaches the family's last address has only the former.
 func (w *writer) appendInterval(s *ruleset.Set, e ruleset.Elem) error {
 	var first, end [16]byte
 	f, err := appendKey(first[:0], s.Type, ruleset.Elem{A: e.A})
@@ -252,7 +231,7 @@ func (w *writer) appendInterval(s *ruleset.Set, e ruleset.Elem) error {
 		return err
 	}
 	if e != (ruleset.Elem{A: e.A, B: e.B}) || e.B.Less(e.A) {
-		return fmt.Errorf("no interval: %+v", e)
+		return fmt.Errorf("not an interval: %+v", e)
 	}
 	elem := w.open(unix.NFTA_LIST_ELEM)
 	w.appendElemKey(f)
@@ -267,7 +246,7 @@ func (w *writer) appendInterval(s *ruleset.Set, e ruleset.Elem) error {
 	return nil
 }
 
-// increment adds one to a number in network byte order. False says that it was the last one.
+// increment adds one to a number in network byte order. It returns false if the number overflows.
 func increment(b []byte) bool {
 	for k := len(b) - 1; k >= 0; k-- {
 		b[k]++
@@ -285,11 +264,11 @@ type rawElem struct {
 	verdict ruleset.Verdict
 }
 
-// errForeignElem says that an element is none that this package writes.
+// errForeignElem means that this package would not have written the element.
 var errForeignElem = errors.New("element that this program does not write")
 
-// readElem reads one element of a set. Timeouts, expressions and the like, and the element that matches whatever the
-// others do not, make it foreign. Comments of elements do not count.
+// readElem reads one element of a set. An element with a timeout, an expression or the like is foreign, and so is the
+// element that matches whatever the others do not. Comments of elements do not count.
 func (r *exprReader) readElem(s *ruleset.Set, body []byte) (rawElem, error) {
 	var e rawElem
 	found, decided := false, false
@@ -324,7 +303,7 @@ func (r *exprReader) readElem(s *ruleset.Set, body []byte) (rawElem, error) {
 	return e, nil
 }
 
-// putIntervals makes intervals of their starts and ends and puts them into s.
+// putIntervals joins starts and ends to intervals and adds these to s.
 func putIntervals(s *ruleset.Set, raw []rawElem) error {
 	slices.SortFunc(raw, func(a, b rawElem) int {
 		if c := a.key.A.Compare(b.key.A); c != 0 {
@@ -340,7 +319,7 @@ func putIntervals(s *ruleset.Set, raw []rawElem) error {
 			s.Elems[ruleset.Elem{A: start, B: e.key.A.Prev()}] = ruleset.Verdict{}
 			start = netip.Addr{}
 		case e.end && !e.key.A.Prev().IsValid():
-			// The nft tool writes this end, of nothing, when it adds to a set. It does no harm.
+			// The nft tool writes this end without a start when it adds to a set. It does no harm.
 		case e.end:
 			return errForeignElem
 		case start.IsValid():
@@ -350,7 +329,7 @@ func putIntervals(s *ruleset.Set, raw []rawElem) error {
 		}
 	}
 	if start.IsValid() {
-		last := ruleset.LastAddr(netip.PrefixFrom(start, 0))
+		last := ranges.LastAddr(netip.PrefixFrom(start, 0))
 		s.Elems[ruleset.Elem{A: start, B: last}] = ruleset.Verdict{}
 	}
 	return nil

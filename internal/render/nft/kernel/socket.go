@@ -13,16 +13,16 @@ import (
 
 // transport carries datagrams to and from the kernel.
 type transport interface {
-	// send delivers one datagram. The kernel handles it before send returns; after an error it has not seen it.
+	// send delivers one datagram. The kernel handles it before send returns. If send fails, the kernel has not seen it.
 	send(b []byte) error
-	// receive fills b with one datagram and gives its length. If there is none after wait, the error is
-	// os.ErrDeadlineExceeded. With a wait of zero it only looks.
+	// receive reads one datagram into b and returns its length. If none arrives within wait, the error is
+	// os.ErrDeadlineExceeded. With a wait of zero, receive does not wait.
 	receive(b []byte, wait time.Duration) (int, error)
 	Close() error
 }
 
-// socket is the real transport. It bypasses netlink.Conn's Send and Receive, which copy each message, and which
-// drop the sequence number of a message that failed.
+// socket is the real transport. It bypasses netlink.Conn's Send and Receive, which copy each message and drop the sequence
+// number of a message that failed.
 type socket struct {
 	conn *netlink.Conn
 	raw  syscall.RawConn
@@ -42,15 +42,15 @@ func dial(o options) (*socket, error) {
 }
 
 func (s *socket) configure(buffer int) error {
-	// Both use the privileged form of the socket option if they may and are cut to the system's limit if not: that
-	// limits the size of a transaction, no more.
+	// Both use the privileged form of the socket option if they may. If not, the system's limit applies, which affects
+	// nothing but the size of a transaction.
 	if err := s.conn.SetReadBuffer(buffer); err != nil {
 		return fmt.Errorf("set receive buffer: %w", err)
 	}
 	if err := s.conn.SetWriteBuffer(buffer); err != nil {
 		return fmt.Errorf("set send buffer: %w", err)
 	}
-	// An error answer would otherwise carry the whole message it refers to.
+	// Otherwise an error would carry the whole message that it refers to.
 	if err := s.conn.SetOption(netlink.CapAcknowledge, true); err != nil {
 		return fmt.Errorf("set NETLINK_CAP_ACK: %w", err)
 	}
@@ -86,7 +86,7 @@ func (s *socket) receive(b []byte, wait time.Duration) (int, error) {
 		if err := s.conn.SetReadDeadline(time.Now().Add(wait)); err != nil {
 			return 0, err
 		}
-		// A deadline that has passed would fail the next look.
+		// A deadline in the past would fail the next read.
 		defer func() { _ = s.conn.SetReadDeadline(time.Time{}) }()
 	}
 	var n, flags int

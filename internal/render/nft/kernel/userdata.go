@@ -8,14 +8,14 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 )
 
-// Types of the user data that the nft tool reads. The kernel stores user data and does not look inside.
+// Types of the user data that the nft tool reads. The kernel stores user data without interpreting it.
 const (
 	udataComment         = 0 // of a table, a chain or a rule
 	udataSetKeyByteOrder = 0
 	udataSetDataOrder    = 1
 	udataSetComment      = 7
 
-	// udataAnyAddr is ours, and nft skips it: see anyAddrs.
+	// udataAnyAddr is ours, and nft skips it. See anyAddrs.
 	udataAnyAddr = 0x80
 )
 
@@ -46,7 +46,7 @@ func appendUdataComment(b []byte, typ uint8, s string) []byte {
 	return append(append(b, s...), 0)
 }
 
-// udata gives the value of the first entry of a type, and nil if there is none.
+// udata returns the value of the first entry of a type, or nil if there is none.
 func udata(b []byte, typ uint8) []byte {
 	for len(b) >= 2 {
 		n := int(b[1])
@@ -61,9 +61,8 @@ func udata(b []byte, typ uint8) []byte {
 	return nil
 }
 
-// anyAddrs notes which matches of a rule are prefixes of length zero. Such a match leaves nothing in the program but
-// a check of the family, or not even that, so the note is what it is read back from. Each entry is the
-// index of the match, the family and the end.
+// anyAddrs notes which matches of a rule are prefixes of length zero. Such a match leaves at most a check of the family in
+// the program, so it is read back from this note. Each entry is the index of the match, the family and the end.
 type anyAddrs []byte
 
 func (a anyAddrs) with(index int, m ruleset.InPrefix) anyAddrs {
@@ -76,7 +75,7 @@ func (a anyAddrs) at(index int) (ruleset.InPrefix, bool) {
 			continue
 		}
 		f, e := ruleset.Family(a[1]), ruleset.End(a[2])
-		if !validFamily(f) || e > ruleset.Dst {
+		if !f.Valid() || e > ruleset.Dst {
 			return ruleset.InPrefix{}, false
 		}
 		return ruleset.InPrefix{End: e, Prefix: prefixOf(f, value{}, 0)}, true

@@ -18,17 +18,17 @@ const (
 	attrTypeMask = 0x3fff // NLA_TYPE_MASK: the type without the flags of struct nlattr
 )
 
-// errAttrTooLong says that an attribute outgrew its 16-bit length, which the kernel would silently cut.
+// errAttrTooLong means that an attribute outgrew its 16-bit length, which the kernel would silently cut.
 var errAttrTooLong = errors.New("netlink attribute exceeds 65535 bytes")
 
-// writer appends netlink messages to a buffer. Headers are in the machine's byte order, the values of nf_tables
-// attributes in network byte order.
+// writer appends netlink messages to a buffer. Headers are in the machine's byte order, the values of nf_tables attributes
+// in network byte order.
 type writer struct {
 	b   []byte
 	err error
 }
 
-// begin starts a message and gives its position for end.
+// begin starts a message and returns its position, for end.
 func (w *writer) begin(typ, flags uint16, seq uint32, family uint8, resID uint16) int {
 	at := len(w.b)
 	w.b = append(w.b, 0, 0, 0, 0)
@@ -44,7 +44,7 @@ func (w *writer) end(at int) {
 	binary.NativeEndian.PutUint32(w.b[at:], uint32(len(w.b)-at))
 }
 
-// open starts a nested attribute and gives its position for shut.
+// open starts a nested attribute and returns its position, for shut.
 func (w *writer) open(typ uint16) int {
 	at := len(w.b)
 	w.b = append(w.b, 0, 0)
@@ -70,7 +70,7 @@ func (w *writer) bytes(typ uint16, val []byte) {
 	w.pad()
 }
 
-// str writes a string with the zero byte that the kernel expects behind it.
+// str writes a string with the terminating zero byte that the kernel expects.
 func (w *writer) str(typ uint16, val string) {
 	at := len(w.b)
 	w.b = append(w.b, 0, 0)
@@ -93,8 +93,8 @@ func (w *writer) pad() {
 	}
 }
 
-// attributes gives type and value of each attribute in b. It stops where b is no longer well-formed. The values
-// are parts of b.
+// attributes yields type and value of each attribute in b. It stops where b is no longer well-formed. The values are
+// parts of b.
 func attributes(b []byte) iter.Seq2[uint16, []byte] {
 	return func(yield func(uint16, []byte) bool) {
 		for len(b) >= attrLen {
@@ -120,7 +120,7 @@ type message struct {
 	body       []byte
 }
 
-// messages gives the netlink messages of a datagram. It stops where it is no longer well-formed.
+// messages yields the netlink messages of a datagram. It stops where the datagram is no longer well-formed.
 func messages(b []byte) iter.Seq[message] {
 	return func(yield func(message) bool) {
 		for len(b) >= headerLen {
@@ -142,15 +142,15 @@ func messages(b []byte) iter.Seq[message] {
 	}
 }
 
-// cString gives the text before the first zero byte.
-func cString(b []byte) string {
-	if i := bytes.IndexByte(b, 0); i >= 0 {
-		b = b[:i]
-	}
-	return string(b)
+// cString returns the text before the first zero byte.
+func cString(b []byte) string { return string(untilZero(b)) }
+
+func untilZero(b []byte) []byte {
+	b, _, _ = bytes.Cut(b, []byte{0})
+	return b
 }
 
-// u32 gives a four-byte value in network byte order, or zero.
+// u32 returns a four-byte value in network byte order, or zero.
 func u32(b []byte) uint32 {
 	if len(b) != 4 {
 		return 0

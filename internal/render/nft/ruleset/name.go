@@ -12,16 +12,16 @@ import (
 const (
 	// MaxComment is the longest comment in bytes that the nft tool reads back.
 	MaxComment = 128
-	// MaxName is the longest name in bytes that this project gives to a chain or set. The kernel's own limit is
-	// 255; the rest is left so that lists stay readable.
+	// MaxName is the longest name in bytes that this project gives to a chain or set. The kernel's own limit is 255;
+	// shorter names keep lists readable.
 	MaxName = 128
-	// hashDigits of SHA-256 in hexadecimal: 80 bits, so that nobody who chooses the names of policies can make
-	// two of them meet.
+	// hashDigits is how many hexadecimal digits of SHA-256 a name holds: 80 bits, so that nobody who chooses the names
+	// of policies can make two of them collide.
 	hashDigits = 20
 )
 
-// Comment makes a comment of s that the nft tool can print and read again: no quotes, control characters or
-// invalid UTF-8, and at most MaxComment bytes; a longer one is cut between characters and ends in "…".
+// Comment turns s into a comment that the nft tool can print and read again: one without quotes, control characters
+// or invalid UTF-8, and of at most MaxComment bytes. A longer one is cut between characters and ends in "…".
 func Comment(s string) string {
 	clean := strings.Map(func(r rune) rune {
 		switch {
@@ -45,11 +45,10 @@ func Comment(s string) string {
 	return clean[:end] + dots
 }
 
-// Name makes a chain or set name of parts, joined by "/". Different parts give different names: parts that hold
-// anything but ASCII letters, digits, "." and "-", or whose name would be too long, are shown as far as possible
-// and followed by "_" and a hash of all parts, and no other name holds an underscore. The first part should
-// begin with a letter, and there should be two parts or more: a name of one part can be a keyword of the nft
-// tool.
+// Name joins parts with "/" to the name of a chain or set. Different parts have different names. If a part holds
+// anything but ASCII letters, digits, "." and "-", or the name would be too long, the name shows the parts as far as
+// possible, followed by "_" and a hash of all parts; no other name holds an underscore. The first part should begin
+// with a letter, and there should be at least two parts, because a name of one part can be a keyword of the nft tool.
 func Name(parts ...string) string {
 	name := strings.Join(parts, "/")
 	if len(name) <= MaxName && plainParts(parts) {
@@ -93,8 +92,8 @@ func letter(r rune) bool { return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' }
 
 func plainRune(r rune) bool { return letter(r) || '0' <= r && r <= '9' || r == '.' || r == '-' }
 
-// validName says whether the nft tool can read name where it expects an identifier.
-func validName(name string) bool {
+// ValidName reports whether the nft tool can read name where it expects an identifier.
+func ValidName(name string) bool {
 	if name == "" || len(name) > MaxName || !letter(rune(name[0])) && name[0] != '_' {
 		return false
 	}

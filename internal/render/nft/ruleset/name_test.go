@@ -1,4 +1,4 @@
-package ruleset
+package ruleset_test
 
 import (
 	"slices"
@@ -7,6 +7,8 @@ import (
 	"unicode/utf8"
 
 	"pgregory.net/rapid"
+
+	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 )
 
 func TestName(t *testing.T) {
@@ -22,7 +24,7 @@ func TestName(t *testing.T) {
 		{[]string{"ingress", strings.Repeat("n", 253)}, "ingress/nnn"},
 		{nil, "x_"},
 	} {
-		got := Name(c.parts...)
+		got := ruleset.Name(c.parts...)
 		if !strings.HasPrefix(got, c.want) || len(c.parts) == 3 && got != c.want {
 			t.Errorf("Name(%q) = %q, not %q", c.parts, got, c.want)
 		}
@@ -34,13 +36,13 @@ func TestNamesAreValidAndDistinct(t *testing.T) {
 	parts := rapid.SliceOfN(part, 0, 4)
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := parts.Draw(t, "a"), parts.Draw(t, "b")
-		for _, name := range []string{Name(a...), Name(b...)} {
-			if !validName(name) {
+		for _, name := range []string{ruleset.Name(a...), ruleset.Name(b...)} {
+			if !ruleset.ValidName(name) {
 				t.Fatalf("invalid name %q", name)
 			}
 		}
-		if !slices.Equal(a, b) && Name(a...) == Name(b...) {
-			t.Fatalf("%q and %q are both %q", a, b, Name(a...))
+		if !slices.Equal(a, b) && ruleset.Name(a...) == ruleset.Name(b...) {
+			t.Fatalf("%q and %q are both %q", a, b, ruleset.Name(a...))
 		}
 	})
 }
@@ -51,17 +53,17 @@ func TestComment(t *testing.T) {
 		"bad \xff byte":           "bad ? byte",
 		"":                        "",
 	} {
-		if got := Comment(in); got != want {
+		if got := ruleset.Comment(in); got != want {
 			t.Errorf("Comment(%q) = %q, not %q", in, got, want)
 		}
 	}
-	exact := strings.Repeat("x", MaxComment)
-	if Comment(exact) != exact {
-		t.Errorf("a comment of %d bytes was cut", MaxComment)
+	exact := strings.Repeat("x", ruleset.MaxComment)
+	if ruleset.Comment(exact) != exact {
+		t.Errorf("a comment of %d bytes was cut", ruleset.MaxComment)
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		c := Comment(rapid.StringN(0, 200, -1).Draw(t, "comment"))
-		if len(c) > MaxComment || !utf8.ValidString(c) || strings.ContainsAny(c, "\"\n\r\x00") || Comment(c) != c {
+		c := ruleset.Comment(rapid.StringN(0, 200, -1).Draw(t, "comment"))
+		if len(c) > ruleset.MaxComment || !utf8.ValidString(c) || strings.ContainsAny(c, "\"\n\r\x00") || ruleset.Comment(c) != c {
 			t.Fatalf("comment %q", c)
 		}
 	})

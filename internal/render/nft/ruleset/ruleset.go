@@ -1,12 +1,17 @@
-// Package ruleset holds what one nftables table contains as a plain value, and what follows from the value
-// alone: its canonical text, the transaction that leads from one value to another, whether the kernel would
-// accept a transaction, and the verdict that a packet gets (trace).
+// Package ruleset holds the content of one nftables table as a plain value, with its canonical text and the rules
+// for names and comments.
 //
-// It does not decide what the rules should be (package layout does) and does not talk to the kernel (package
-// kernel does). It knows exactly those sets, chains and expressions that this project writes.
+// It does not decide what the rules should be (package layout), how one value becomes another (package change), what
+// the kernel refuses (package model) or how values are written to the kernel (package kernel). It knows exactly the
+// sets, chains and expressions that this project writes.
 package ruleset
 
-import "net/netip"
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
 
 // Ruleset is the content of one table of family inet. Maps are never nil.
 type Ruleset struct {
@@ -14,18 +19,32 @@ type Ruleset struct {
 	Sets   map[string]*Set
 }
 
-// New gives an empty Ruleset.
+// New returns an empty Ruleset.
 func New() *Ruleset {
 	return &Ruleset{Chains: map[string]*Chain{}, Sets: map[string]*Set{}}
 }
 
-// Chain is a base chain, if Hook is set, or a regular one.
+// Chain is a base chain if Hook is set, and a regular chain otherwise.
 type Chain struct {
 	Name    string
 	Comment string
 	Hook    *Hook
 	Rules   []Rule
 }
+
+// WithoutRules returns a copy of the chain that has no rules.
+func (c *Chain) WithoutRules() *Chain {
+	d := *c
+	d.Rules = nil
+	if c.Hook != nil {
+		hook := *c.Hook
+		d.Hook = &hook
+	}
+	return &d
+}
+
+// SameRules reports whether two chains have equal rules.
+func (c *Chain) SameRules(o *Chain) bool { return slices.EqualFunc(c.Rules, o.Rules, Rule.Equal) }
 
 // HookPoint is where a base chain meets packets.
 type HookPoint uint8
@@ -35,7 +54,21 @@ const (
 	Forward HookPoint = iota
 	// Output sees packets that this node sends itself.
 	Output
+	// ForeignHook stands for a base chain read from the kernel that a Hook cannot describe: one of another hook, type
+	// or policy. It equals no hook that layout asks for, so a difference always removes the chain.
+	ForeignHook HookPoint = 0xff
 )
+
+// String returns the hook's name in the language of the nft tool.
+func (h HookPoint) String() string {
+	switch h {
+	case Forward:
+		return "forward"
+	case Output:
+		return "output"
+	}
+	return "foreign"
+}
 
 // Hook makes a chain a base chain of type filter with policy accept.
 type Hook struct {
@@ -43,20 +76,56 @@ type Hook struct {
 	Priority int32
 }
 
-// Rule applies its verdict to packets that all of Matches match. Matches are evaluated in order, so the
-// cheapest and most selective one stands first.
+// Equal reports whether two hooks are equal. Nil, the hook of a regular chain, equals nil only.
+func (h *Hook) Equal(o *Hook) bool {
+	if h == nil || o == nil {
+		return h == o
+	}
+	return *h == *o
+}
+
+// Rule applies its verdict to packets that all of Matches match. Matches are evaluated in order, so the cheapest and
+// most selective one should be first.
 type Rule struct {
 	Matches []Match
 	Verdict Verdict
-	// Comment is at most 128 bytes, the limit of the nft tool.
+	// Comment is at most 128 bytes long, which is the limit of the nft tool.
 	Comment string
 }
 
-// VerdictKind is what a rule or a verdict map's element does to a packet.
+// Equal reports whether two rules are equal, comments included.
+func (r Rule) Equal(o Rule) bool {
+	return r.Verdict == o.Verdict && r.Comment == o.Comment && slices.Equal(r.Matches, o.Matches)
+}
+
+// String returns the rule in the language of the nft tool, without table and chain. A rule with a Foreign match is
+// returned as a remark, which the tool skips.
+func (r Rule) String() string {
+	var parts []string
+	foreign, decided := false, false
+	for _, m := range r.Matches {
+		f := FactsOf(m)
+		foreign = foreign || f.Foreign
+		decided = decided || f.Verdicts
+		parts = append(parts, m.String())
+	}
+	if !decided || r.Verdict.Kind != Continue {
+		parts = append(parts, r.Verdict.String())
+	}
+	if r.Comment != "" {
+		parts = append(parts, "comment \""+r.Comment+"\"")
+	}
+	if foreign {
+		parts = append([]string{"#"}, parts...)
+	}
+	return strings.Join(parts, " ")
+}
+
+// VerdictKind is what a rule or an element of a verdict map does to a packet.
 type VerdictKind uint8
 
 const (
-	// Continue goes on with the next rule: for rules whose last match is a verdict map.
+	// Continue goes on with the next rule. It is the verdict of rules whose last match is a verdict map.
 	Continue VerdictKind = iota
 	// Accept ends the evaluation of this table's base chain.
 	Accept
@@ -70,10 +139,29 @@ const (
 	Goto
 )
 
-// Verdict of a rule or of a verdict map's element. Chain is set for Jump and Goto only.
+// Verdict is the verdict of a rule or of an element of a verdict map. Chain is set for Jump and Goto only.
 type Verdict struct {
 	Kind  VerdictKind
 	Chain string
+}
+
+// String returns the verdict in the language of the nft tool.
+func (v Verdict) String() string {
+	switch v.Kind {
+	case Continue:
+		return "continue"
+	case Accept:
+		return "accept"
+	case Drop:
+		return "drop"
+	case Return:
+		return "return"
+	case Jump:
+		return "jump " + v.Chain
+	case Goto:
+		return "goto " + v.Chain
+	}
+	return fmt.Sprintf("verdict(%d)", v.Kind)
 }
 
 // End is one end of a packet.
@@ -86,6 +174,13 @@ const (
 	Dst
 )
 
+func (e End) field() string {
+	if e == Src {
+		return "saddr"
+	}
+	return "daddr"
+}
+
 // Family is an IP family.
 type Family uint8
 
@@ -96,7 +191,7 @@ const (
 	V6 Family = 6
 )
 
-// FamilyOf gives the family of an unmapped address.
+// FamilyOf returns the family of an unmapped address.
 func FamilyOf(a netip.Addr) Family {
 	if a.Is4() {
 		return V4
@@ -104,150 +199,13 @@ func FamilyOf(a netip.Addr) Family {
 	return V6
 }
 
-// Match is one condition of a rule. The types of this package that implement it are all there are; each is
-// comparable with ==.
-type Match interface{ isMatch() }
+// Valid reports whether f is one of the two families.
+func (f Family) Valid() bool { return f == V4 || f == V6 }
 
-// CtEstablished matches packets of a known connection and the ICMP errors that belong to one:
-// ct state established,related.
-type CtEstablished struct{}
-
-// IsFamily matches packets of one IP family: meta nfproto ipv4.
-type IsFamily struct{ Family Family }
-
-// IsProtocol matches packets of one transport protocol: meta l4proto tcp.
-type IsProtocol struct{ Protocol uint8 }
-
-// InPrefix matches packets with one end inside a prefix: ip saddr 10.0.0.0/8. It includes the family check.
-type InPrefix struct {
-	End    End
-	Prefix netip.Prefix
-}
-
-// InSet matches packets with one end in a set of addresses or of address intervals: ip saddr @s. It includes
-// the family check.
-type InSet struct {
-	End    End
-	Family Family
-	Set    string
-}
-
-// DstPort matches one protocol and the destination ports First to Last, both included: tcp dport 80. It
-// includes the protocol check. TCP, UDP and SCTP only.
-type DstPort struct {
-	Protocol    uint8
-	First, Last uint16
-}
-
-// DstAddrPortInSet matches the destination address and port against a set of such pairs:
-// ip daddr . tcp dport @s. It includes the family and the protocol check.
-type DstAddrPortInSet struct {
-	Family   Family
-	Protocol uint8
-	Set      string
-}
-
-// AddrPairInSet matches source and destination address against a set of such pairs:
-// ip saddr . ip daddr @s. It includes the family check.
-type AddrPairInSet struct {
-	Family Family
-	Set    string
-}
-
-// LocalSource matches packets whose source is an address of this node: fib saddr type local.
-type LocalSource struct{}
-
-// OnBridge matches packets that are switched between two ports of a bridge: iifname "cni0" oifname "cni0".
-type OnBridge struct{ Name string }
-
-// NotUnicast matches packets whose link-layer destination is not one interface alone: meta pkttype != host.
-type NotUnicast struct{}
-
-// BroadcastDst matches packets whose destination is a broadcast address of a network that this node has an interface
-// in, or that of all networks: fib daddr type broadcast.
-type BroadcastDst struct{}
-
-// ICMPv6Types matches ICMPv6 types First to Last, both included. It includes the family and protocol check.
-type ICMPv6Types struct{ First, Last uint8 }
-
-// NotSYN matches TCP packets that do not open a connection: tcp flags & (fin | syn | rst | ack) != syn. It
-// includes the protocol check.
-type NotSYN struct{}
-
-// AddrVerdict looks one end up in a verdict map: ip saddr vmap @m. It includes the family check. It is the
-// last match of a rule whose verdict is Continue; without an element for the address the rule does not match.
-type AddrVerdict struct {
-	End    End
-	Family Family
-	Map    string
-}
-
-// PortVerdict looks protocol and destination port up in a verdict map:
-// meta l4proto . th dport vmap @m. Like AddrVerdict it is the last match of a rule. Only packets of TCP, UDP
-// or SCTP may have elements.
-type PortVerdict struct{ Map string }
-
-func (CtEstablished) isMatch()    {}
-func (IsFamily) isMatch()         {}
-func (IsProtocol) isMatch()       {}
-func (InPrefix) isMatch()         {}
-func (InSet) isMatch()            {}
-func (DstPort) isMatch()          {}
-func (DstAddrPortInSet) isMatch() {}
-func (AddrPairInSet) isMatch()    {}
-func (LocalSource) isMatch()      {}
-func (OnBridge) isMatch()         {}
-func (NotUnicast) isMatch()       {}
-func (BroadcastDst) isMatch()     {}
-func (ICMPv6Types) isMatch()      {}
-func (NotSYN) isMatch()           {}
-func (AddrVerdict) isMatch()      {}
-func (PortVerdict) isMatch()      {}
-
-// Foreign stands for a rule body read from the kernel that this project did not write. It equals no match
-// that layout makes, so a difference always removes it.
-type Foreign struct{ Note string }
-
-func (Foreign) isMatch() {}
-
-// SetType is the type of a set's keys.
-type SetType uint8
-
-const (
-	// Addr4 is ipv4_addr, in Elem.A.
-	Addr4 SetType = iota
-	// Addr6 is ipv6_addr, in Elem.A.
-	Addr6
-	// Addr4Port is ipv4_addr . inet_service, in Elem.A and Elem.Port.
-	Addr4Port
-	// Addr6Port is ipv6_addr . inet_service, in Elem.A and Elem.Port.
-	Addr6Port
-	// Addr4Pair is ipv4_addr . ipv4_addr, in Elem.A and Elem.B.
-	Addr4Pair
-	// Addr6Pair is ipv6_addr . ipv6_addr, in Elem.A and Elem.B.
-	Addr6Pair
-	// ProtoPort is inet_proto . inet_service, in Elem.Proto and Elem.Port.
-	ProtoPort
-)
-
-// Set is a set or, with Verdicts, a verdict map. Name, Type, Interval and Verdicts of an installed set never
-// change: a set that needs other ones has another name.
-type Set struct {
-	Name    string
-	Comment string
-	Type    SetType
-	// Interval makes each element the addresses Elem.A to Elem.B, both included; only for Addr4 and Addr6.
-	// Intervals of one set never overlap nor touch.
-	Interval bool
-	// Verdicts makes the set a verdict map. Never together with Interval.
-	Verdicts bool
-	// Elems holds the elements; the value is the zero Verdict unless Verdicts is set.
-	Elems map[Elem]Verdict
-}
-
-// Elem is the key of an element; which fields count depends on the set's type, the others are zero.
-type Elem struct {
-	A, B  netip.Addr
-	Proto uint8
-	Port  uint16
+// String returns the family as the first word of an nft expression: ip or ip6.
+func (f Family) String() string {
+	if f == V4 {
+		return "ip"
+	}
+	return "ip6"
 }

@@ -1,93 +1,90 @@
 package ruleset
 
 import (
+	"cmp"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
 )
 
-// Text writes the ruleset as the table of that name, in the language of the nft tool: what it gives can be
-// loaded with nft -f. Equal rulesets with equal comments have equal texts: sets stand in order of name, then
-// base chains, then the other chains, both in order of name; elements stand in order of address and port.
-// What was read from the kernel and is foreign to this project is shown as a remark.
+// Text returns the ruleset as the table of that name, in the language of the nft tool, which can load it with nft -f.
+// Equal rulesets with equal comments have equal texts: sets come first, then base chains, then the other chains, each
+// in order of name; elements are in order of address and port. What was read from the kernel and is foreign to this
+// project is shown as a remark.
 func (r *Ruleset) Text(table string) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "table inet %s {\n", table)
-	gap := ""
-	for _, name := range sortedKeys(r.Sets) {
-		b.WriteString(gap)
-		r.Sets[name].writeText(&b)
-		gap = "\n"
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(r.Sets)) {
+		parts = append(parts, r.Sets[name].text())
 	}
-	for _, name := range r.chainOrder() {
-		b.WriteString(gap)
-		r.Chains[name].writeText(&b)
-		gap = "\n"
+	for _, c := range slices.SortedFunc(maps.Values(r.Chains), compareChains) {
+		parts = append(parts, c.text())
 	}
-	b.WriteString("}\n")
-	return b.String()
+	return fmt.Sprintf("table inet %s {\n%s}\n", table, strings.Join(parts, "\n"))
 }
 
-// WriteText writes what Text gives. The error is that of w.
-func (r *Ruleset) WriteText(w io.Writer, table string) error {
-	if _, err := io.WriteString(w, r.Text(table)); err != nil {
-		return fmt.Errorf("write table %s: %w", table, err)
-	}
-	return nil
-}
-
-// chainOrder gives the names of the base chains, then those of the others, each in order of name.
-func (r *Ruleset) chainOrder() []string {
-	return slices.SortedFunc(maps.Keys(r.Chains), func(a, b string) int {
-		baseA, baseB := r.Chains[a].Hook != nil, r.Chains[b].Hook != nil
-		if baseA != baseB {
-			if baseA {
-				return -1
-			}
-			return 1
+// compareChains puts base chains first.
+func compareChains(a, b *Chain) int {
+	if (a.Hook != nil) != (b.Hook != nil) {
+		if a.Hook != nil {
+			return -1
 		}
-		return strings.Compare(a, b)
-	})
+		return 1
+	}
+	return cmp.Compare(a.Name, b.Name)
 }
 
-func (s *Set) writeText(b *strings.Builder) {
+func (s *Set) text() string {
 	if s.Type == ForeignType {
-		fmt.Fprintf(b, "\t# foreign set %s\n", s.Name)
-		return
+		return fmt.Sprintf("\t# foreign set %s\n", s.Name)
 	}
-	fmt.Fprintf(b, "\t%s %s {\n", s.keyword(), s.Name)
-	for _, line := range s.specText() {
-		fmt.Fprintf(b, "\t\t%s\n", line)
-	}
-	switch elems := s.sortedElems(); len(elems) {
+	lines := s.Statements()
+	switch elems := s.Sorted(); len(elems) {
 	case 0:
 	case 1:
-		fmt.Fprintf(b, "\t\telements = { %s }\n", s.elemText(elems[0]))
+		lines = append(lines, "elements = { "+s.ElemText(elems[0])+" }")
 	default:
-		b.WriteString("\t\telements = {\n")
+		lines = append(lines, "elements = {")
 		for i, e := range elems {
 			comma := ","
 			if i == len(elems)-1 {
 				comma = ""
 			}
-			fmt.Fprintf(b, "\t\t\t%s%s\n", s.elemText(e), comma)
+			lines = append(lines, "\t"+s.ElemText(e)+comma)
 		}
-		b.WriteString("\t\t}\n")
+		lines = append(lines, "}")
 	}
-	b.WriteString("\t}\n")
+	return blockText(s.Keyword(), s.Name, lines)
 }
 
-func (s *Set) keyword() string {
+func (c *Chain) text() string {
+	lines := c.Statements()
+	for _, rule := range c.Rules {
+		lines = append(lines, rule.String())
+	}
+	return blockText("chain", c.Name, lines)
+}
+
+func blockText(keyword, name string, lines []string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\t%s %s {\n", keyword, name)
+	for _, line := range lines {
+		fmt.Fprintf(&b, "\t\t%s\n", line)
+	}
+	b.WriteString("\t}\n")
+	return b.String()
+}
+
+// Keyword returns what the nft tool calls the set: set or map.
+func (s *Set) Keyword() string {
 	if s.Verdicts {
 		return "map"
 	}
 	return "set"
 }
 
-// specText gives the statements that define the set.
-func (s *Set) specText() []string {
+// Statements returns what the nft tool needs to make the set, without its elements.
+func (s *Set) Statements() []string {
 	typ := "type " + s.Type.String()
 	if s.Verdicts {
 		typ += " : verdict"
@@ -96,29 +93,12 @@ func (s *Set) specText() []string {
 	if s.Interval {
 		lines = append(lines, "flags interval")
 	}
-	if s.Comment != "" {
-		lines = append(lines, fmt.Sprintf("comment \"%s\"", s.Comment))
-	}
-	return lines
+	return append(lines, CommentStatement(s.Comment)...)
 }
 
-func (c *Chain) writeText(b *strings.Builder) {
-	fmt.Fprintf(b, "\tchain %s {\n", c.Name)
-	for _, line := range c.specText() {
-		fmt.Fprintf(b, "\t\t%s\n", line)
-	}
-	for _, rule := range c.Rules {
-		fmt.Fprintf(b, "\t\t%s\n", rule)
-	}
-	b.WriteString("\t}\n")
-}
-
-// specText gives the statements that define the chain.
-func (c *Chain) specText() []string {
-	var lines []string
-	if c.Comment != "" {
-		lines = append(lines, fmt.Sprintf("comment \"%s\"", c.Comment))
-	}
+// Statements returns what the nft tool needs to make the chain, without its rules.
+func (c *Chain) Statements() []string {
+	lines := CommentStatement(c.Comment)
 	switch {
 	case c.Hook == nil:
 	case c.Hook.Point == ForeignHook:
@@ -127,4 +107,12 @@ func (c *Chain) specText() []string {
 		lines = append(lines, fmt.Sprintf("type filter hook %s priority %d; policy accept;", c.Hook.Point, c.Hook.Priority))
 	}
 	return lines
+}
+
+// CommentStatement returns the statement that gives an object its comment, and nothing if the comment is empty.
+func CommentStatement(comment string) []string {
+	if comment == "" {
+		return nil
+	}
+	return []string{fmt.Sprintf("comment \"%s\"", comment)}
 }

@@ -1,13 +1,14 @@
-package ruleset
+package arrange
 
 import (
 	"maps"
+	"net/netip"
 	"testing"
 )
 
 func TestDirty(t *testing.T) {
-	one, two := Elem{A: addr("10.0.0.1")}, Elem{A: addr("10.0.0.2")}
-	d, o := NewDirty(), NewDirty()
+	one, two := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
+	d, o := NewDirty[netip.Addr](), NewDirty[netip.Addr]()
 	if !d.Empty() {
 		t.Error("new and not empty")
 	}
@@ -24,10 +25,10 @@ func TestDirty(t *testing.T) {
 	if len(d.Chains) != 2 || d.Empty() {
 		t.Errorf("chains %v", d.Chains)
 	}
-	want := map[string]map[Elem]struct{}{
+	want := map[string]map[netip.Addr]struct{}{
 		"both": {one: {}, two: {}}, "theirs": {two: {}}, "whole": nil, "own": nil,
 	}
-	if !maps.EqualFunc(d.Sets, want, func(a, b map[Elem]struct{}) bool {
+	if !maps.EqualFunc(d.Sets, want, func(a, b map[netip.Addr]struct{}) bool {
 		return (a == nil) == (b == nil) && maps.Equal(a, b)
 	}) {
 		t.Errorf("sets %v", d.Sets)
