@@ -136,39 +136,18 @@ func (m *model) substitute(key Key, obj any) {
 	}
 }
 
-// substitutes gives, from the closest to the simplest, objects that stand in for one that does not compile.
-// None is more open than the original.
-func substitutes(obj any) []any {
+// substitutes returns objects that can replace one that does not compile, from the closest to the simplest. None is
+// more open.
+func substitutes(obj any) (out []any) {
 	switch o := obj.(type) {
 	case *networkingv1.NetworkPolicy:
-		same := &networkingv1.NetworkPolicy{ObjectMeta: o.ObjectMeta}
-		same.Spec.PodSelector = o.Spec.PodSelector
-		same.Spec.PolicyTypes = policyTypes(&o.Spec)
-		all := &networkingv1.NetworkPolicy{ObjectMeta: o.ObjectMeta}
-		all.Spec.PolicyTypes = []networkingv1.PolicyType{
-			networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress,
+		for _, np := range compiler.ClosedPolicies(o) {
+			out = append(out, np)
 		}
-		return []any{same, all}
 	case *corev1.Pod:
-		p := o.DeepCopy()
-		for i := range p.Spec.Containers {
-			p.Spec.Containers[i].Ports = nil
+		for _, p := range compiler.ClosedPods(o) {
+			out = append(out, p)
 		}
-		p.Spec.InitContainers = nil
-		return []any{p}
-	}
-	return nil
-}
-
-// policyTypes gives the directions that a policy isolates: without policyTypes "Ingress" always, "Egress" if
-// there is any egress rule.
-func policyTypes(spec *networkingv1.NetworkPolicySpec) []networkingv1.PolicyType {
-	if len(spec.PolicyTypes) > 0 {
-		return spec.PolicyTypes
-	}
-	out := []networkingv1.PolicyType{networkingv1.PolicyTypeIngress}
-	if len(spec.Egress) > 0 {
-		out = append(out, networkingv1.PolicyTypeEgress)
 	}
 	return out
 }
