@@ -9,7 +9,7 @@ import (
 
 	ipkernel "github.com/netpol-agent/netpol-agent/internal/render/iptables/kernel"
 	nftkernel "github.com/netpol-agent/netpol-agent/internal/render/nft/kernel"
-	engine "github.com/netpol-agent/netpol-agent/internal/sync"
+	"github.com/netpol-agent/netpol-agent/internal/sync/engine"
 	"github.com/netpol-agent/netpol-agent/test/testns"
 )
 

@@ -2,7 +2,7 @@ package iptables_test
 
 import (
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables"
-	engine "github.com/netpol-agent/netpol-agent/internal/sync"
+	"github.com/netpol-agent/netpol-agent/internal/sync/engine"
 )
 
 // The engine can use the renderer as it is.
