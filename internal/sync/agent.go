@@ -203,16 +203,11 @@ func (a *agent) run(ctx context.Context) error {
 	defer stop()
 
 	err := work.Wait()
-	stopServers()
-	return errors.Join(ignoreCanceled(err), servers.Wait())
-}
-
-// ignoreCanceled treats a requested shutdown as success.
-func ignoreCanceled(err error) error {
 	if errors.Is(err, context.Canceled) {
-		return nil
+		err = nil // a requested shutdown is a success
 	}
-	return err
+	stopServers()
+	return errors.Join(err, servers.Wait())
 }
 
 // follow brings the cluster's objects to the engine, beginning with the start checks that need the API server.
@@ -262,7 +257,7 @@ func (a *agent) firstBridges(ctx context.Context) {
 	}
 	a.bridges.Look(locals)
 	select {
-	case <-a.bridges.Looked():
+	case <-a.bridges.Looked:
 	case <-ctx.Done():
 	}
 }

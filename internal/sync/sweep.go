@@ -24,8 +24,7 @@ func (a *agent) sweep(ctx context.Context) {
 	case <-a.enforcing:
 	}
 	for pause := sweepFirst; ; pause = min(2*pause, sweepMost) {
-		var removed []string
-		err := engine.Guard(func() (err error) { removed, err = a.backend.Sweep(); return err })
+		removed, err := engine.Guard(a.backend.Sweep)
 		for _, what := range removed {
 			a.log.Info("removed what another backend left", "what", what)
 		}

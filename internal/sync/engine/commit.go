@@ -10,11 +10,7 @@ import (
 // apply writes the pending changes in one transaction.
 func (e *Engine) apply() {
 	start := time.Now()
-	var stats render.Stats
-	err := Guard(func() (err error) {
-		stats, err = e.cfg.Backend.Apply(e.model.compiler.Program(), e.delta)
-		return err
-	})
+	stats, err := Guard(func() (render.Stats, error) { return e.cfg.Backend.Apply(e.model.compiler.Program(), e.delta) })
 	if err != nil {
 		e.failed(start, err)
 		return
@@ -31,11 +27,7 @@ func (e *Engine) apply() {
 func (e *Engine) fullSync() {
 	start := time.Now()
 	why, foreign := e.resync, e.onlyForeignChanges()
-	var stats render.Stats
-	err := Guard(func() (err error) {
-		stats, err = e.cfg.Backend.Sync(e.model.compiler.Program())
-		return err
-	})
+	stats, err := Guard(func() (render.Stats, error) { return e.cfg.Backend.Sync(e.model.compiler.Program()) })
 	e.schedule(start)
 	if err != nil {
 		e.failed(start, err)
@@ -121,11 +113,7 @@ func (e *Engine) failed(start time.Time, err error) {
 func (e *Engine) checkDrift() {
 	start := time.Now()
 	e.nextDrift = start.Add(e.cfg.Drift)
-	var drifted bool
-	err := Guard(func() (err error) {
-		drifted, err = e.cfg.Backend.Drifted()
-		return err
-	})
+	drifted, err := Guard(e.cfg.Backend.Drifted)
 	switch {
 	case err != nil:
 		e.failed(start, err)

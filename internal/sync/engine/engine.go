@@ -140,7 +140,7 @@ func (e *Engine) do(ctx context.Context, f func()) error {
 	done := make(chan struct{})
 	call := func() {
 		defer close(done)
-		failed = Guard(func() error { f(); return nil })
+		_, failed = Guard(func() (any, error) { f(); return nil, nil })
 	}
 	select {
 	case e.calls <- call:

@@ -88,7 +88,7 @@ func TestFirstUpdateGoesOutAtOnceAndABurstTogether(t *testing.T) {
 }
 
 func TestInitialListsAreNotMeasured(t *testing.T) {
-	withSynced(t, []any{agenttest.DenyAll("deny"), agenttest.Local("a", "10.0.0.1")}, func(t *testing.T, r *rig) {
+	withSynced(t, []any{agenttest.DenyAll("deny"), agenttest.Local("a", "10.0.0.1")}, func(_ *testing.T, r *rig) {
 		r.expect(0, "event_to_kernel_seconds")
 		r.put(agenttest.Local("b", "10.0.0.2"))
 		r.put(agenttest.Pod("elsewhere", "node-2", "10.9.0.2", nil)) // no rule names it: changes nothing
@@ -257,7 +257,7 @@ func TestPanicOverANewPolicyIsolatesEgress(t *testing.T) {
 }
 
 func TestPanicOverAKnownPodKeepsTheOthers(t *testing.T) {
-	withSynced(t, []any{agenttest.DenyAll("deny"), agenttest.Local("a", "10.0.0.1"), agenttest.Local("b", "10.0.0.2")}, func(t *testing.T, r *rig) {
+	withSynced(t, []any{agenttest.DenyAll("deny"), agenttest.Local("a", "10.0.0.1"), agenttest.Local("b", "10.0.0.2")}, func(_ *testing.T, r *rig) {
 		r.bad["a"] = true
 		r.put(agenttest.Local("a", "10.0.0.9"))
 		// The rebuild fails on the pod's former state too: it is left out.
@@ -298,7 +298,7 @@ func TestDiagnosticsAreToldOnce(t *testing.T) {
 }
 
 func TestGaugesFollow(t *testing.T) {
-	withSynced(t, []any{agenttest.AllowFrom("web", x), agenttest.Local("a", "10.0.0.1"), agenttest.Pod("far", "node-2", "10.0.1.1", nil)}, func(t *testing.T, r *rig) {
+	withSynced(t, []any{agenttest.AllowFrom("web", x), agenttest.Local("a", "10.0.0.1"), agenttest.Pod("far", "node-2", "10.0.1.1", nil)}, func(_ *testing.T, r *rig) {
 		r.pass(2 * time.Second)
 		r.expect(1, "local_pods", "ingress")
 		r.expect(1, "policies", "enforced")

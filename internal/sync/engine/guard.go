@@ -6,9 +6,9 @@ import (
 	"runtime/debug"
 )
 
-// Guard calls f and returns its error, or a panic of f as an error that holds the stack. A bug in a renderer must not
-// send the agent into a crash loop, in which it would enforce nothing new at all.
-func Guard(f func() error) (err error) {
+// Guard returns what f returns, or a panic of f as an error that holds the stack. A bug in a renderer must not send the
+// agent into a crash loop, in which it would enforce nothing new at all.
+func Guard[T any](f func() (T, error)) (out T, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = &panicError{value: r, stack: debug.Stack()}

@@ -83,8 +83,9 @@ func (e *Engine) state() report.State {
 }
 
 // installed returns the backend's counts, or none if it fails on that.
-func (e *Engine) installed() (out map[string]render.Counts) {
-	if err := Guard(func() error { out = maps.Clone(e.cfg.Backend.Counts()); return nil }); err != nil {
+func (e *Engine) installed() map[string]render.Counts {
+	out, err := Guard(func() (map[string]render.Counts, error) { return maps.Clone(e.cfg.Backend.Counts()), nil })
+	if err != nil {
 		e.log.Error("counting what is installed failed", "error", err)
 	}
 	return out

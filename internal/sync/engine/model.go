@@ -74,7 +74,8 @@ func (m *model) update(u source.Update) (replaced bool) {
 
 // set passes one object, or its absence, to the compiler.
 func (m *model) set(key source.Key, obj any) error {
-	return Guard(func() error { return key.Kind.Apply(m.compiler, key.NamespacedName, obj) })
+	_, err := Guard(func() (any, error) { return nil, key.Kind.Apply(m.compiler, key.NamespacedName, obj) })
+	return err
 }
 
 func (m *model) remember(key source.Key, obj any) {

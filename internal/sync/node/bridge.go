@@ -169,29 +169,27 @@ type BridgeMonitor struct {
 	result func(error)
 	found  func([]string)
 	addrs  *wait.Mailbox[[]netip.Addr]
-	looked chan struct{}
 	last   []string
+	// Looked is closed after the first check that Look asked for.
+	Looked chan struct{}
 }
 
 // NewBridgeMonitor returns a monitor. Call Run to start it. Result takes the result of each check, and found the
 // bridges whenever they are others than before.
 func NewBridgeMonitor(check *BridgeCheck, every time.Duration, result func(error), found func([]string)) *BridgeMonitor {
 	return &BridgeMonitor{check: check, every: every, result: result, found: found,
-		addrs: wait.NewMailbox[[]netip.Addr](), looked: make(chan struct{})}
+		addrs: wait.NewMailbox[[]netip.Addr](), Looked: make(chan struct{})}
 }
 
 // Look asks for a check of these addresses, which are all of the local pods. It never blocks.
 func (m *BridgeMonitor) Look(addrs []netip.Addr) { m.addrs.Put(addrs) }
-
-// Looked returns a channel that is closed after the first check that Look asked for.
-func (m *BridgeMonitor) Looked() <-chan struct{} { return m.looked }
 
 // Run works until ctx ends.
 func (m *BridgeMonitor) Run(ctx context.Context) {
 	tick := time.NewTicker(m.every)
 	defer tick.Stop()
 	var addrs []netip.Addr
-	asked := sync.OnceFunc(func() { close(m.looked) })
+	asked := sync.OnceFunc(func() { close(m.Looked) })
 	for {
 		select {
 		case <-ctx.Done():

@@ -108,23 +108,20 @@ func (e *Events) event(reason, message string) corev1.Event {
 // onPolicies returns an Event for each diagnostic.
 func (e *Events) onPolicies(problems []PolicyProblems) []corev1.Event {
 	var out []corev1.Event
-	for _, r := range problems {
-		for _, d := range r.Diagnostics {
+	for _, p := range problems {
+		np := p.Policy
+		for _, d := range p.Diagnostics {
 			ev := e.event(ReasonNotUnderstood, textOf(d))
-			ev.Namespace = r.Policy.Namespace
-			ev.InvolvedObject = policyReference(r.Policy)
-			ev.Name = eventName(r.Policy.Name, string(r.Policy.UID), fmt.Sprint(r.Policy.Generation), d.Field, d.Message)
+			ev.Namespace = np.Namespace
+			ev.InvolvedObject = corev1.ObjectReference{
+				APIVersion: networkingv1.SchemeGroupVersion.String(), Kind: "NetworkPolicy",
+				Namespace: np.Namespace, Name: np.Name, UID: np.UID, ResourceVersion: np.ResourceVersion,
+			}
+			ev.Name = eventName(np.Name, string(np.UID), fmt.Sprint(np.Generation), d.Field, d.Message)
 			out = append(out, ev)
 		}
 	}
 	return out
-}
-
-func policyReference(np *networkingv1.NetworkPolicy) corev1.ObjectReference {
-	return corev1.ObjectReference{
-		APIVersion: networkingv1.SchemeGroupVersion.String(), Kind: "NetworkPolicy",
-		Namespace: np.Namespace, Name: np.Name, UID: np.UID, ResourceVersion: np.ResourceVersion,
-	}
 }
 
 // eventName returns a name that follows from what the Event says.

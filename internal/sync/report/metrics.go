@@ -18,45 +18,21 @@ import (
 type Metrics struct {
 	Registry *prometheus.Registry
 
-	Rules, Chains, Sets, Elements *prometheus.GaugeVec
-	Policies                      *prometheus.GaugeVec
-	LocalPods                     *prometheus.GaugeVec
-	Objects                       *prometheus.GaugeVec
-	Diagnostics                   prometheus.Gauge
-	ObjectPanics                  prometheus.Counter
-
-	Compile       prometheus.Histogram
-	Apply         prometheus.Histogram
-	EventToKernel prometheus.Histogram
-	Applied       *prometheus.CounterVec
-	Resyncs       *prometheus.CounterVec
-	LastSync      prometheus.Gauge
-	ResyncPeriod  prometheus.Gauge
-
-	BridgeOK     prometheus.Gauge
-	OtherEngine  *prometheus.GaugeVec
-	APIReachable prometheus.Gauge
-
-	Leftovers    prometheus.Gauge
-	LockWait     prometheus.Histogram
-	LockTimeouts prometheus.Counter
-
-	CutFlows    prometheus.Counter
-	CutDuration prometheus.Histogram
-	CutErrors   prometheus.Counter
+	Rules, Chains, Sets, Elements                                          *prometheus.GaugeVec
+	Policies, LocalPods, Objects, OtherEngine                              *prometheus.GaugeVec
+	Diagnostics, LastSync, ResyncPeriod, BridgeOK, APIReachable, Leftovers prometheus.Gauge
+	Compile, Apply, EventToKernel, LockWait, CutDuration                   prometheus.Histogram
+	Applied, Resyncs                                                       *prometheus.CounterVec
+	ObjectPanics, LockTimeouts, CutFlows, CutErrors                        prometheus.Counter
 
 	defs []Metric
 }
 
 // fastBuckets are for work that normally takes about a millisecond.
-var fastBuckets = []float64{
-	0.001, 0.002, 0.003, 0.004, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30,
-}
+var fastBuckets = []float64{0.001, 0.002, 0.003, 0.004, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30}
 
 // compileBuckets start lower: one update compiles in a few microseconds.
-var compileBuckets = []float64{
-	0.00001, 0.00003, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3,
-}
+var compileBuckets = []float64{0.00001, 0.00003, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3}
 
 // Label values. The zero of each is exported from the start.
 const (

@@ -36,18 +36,18 @@ type Compiler interface {
 // The table. To watch another kind, add its entry here, list it in Watched, and allow it in the chart's ClusterRole.
 var (
 	Pod = watched(entry[*corev1.Pod]{
-		kind: corev1.SchemeGroupVersion.WithKind("Pod"), scope: meta.RESTScopeNamespace, scheme: corev1.AddToScheme,
-		object: &corev1.Pod{}, trim: trimPod, set: Compiler.SetPod, remove: Compiler.DeletePod, closed: compiler.ClosedPods,
+		api:  api{corev1.SchemeGroupVersion.WithKind("Pod"), meta.RESTScopeNamespace, corev1.AddToScheme, &corev1.Pod{}},
+		trim: trimPod, set: Compiler.SetPod, remove: Compiler.DeletePod, closed: compiler.ClosedPods,
 	})
 	Namespace = watched(entry[*corev1.Namespace]{
-		kind: corev1.SchemeGroupVersion.WithKind("Namespace"), scope: meta.RESTScopeRoot, scheme: corev1.AddToScheme,
-		object: &corev1.Namespace{}, trim: trimNamespace, set: Compiler.SetNamespace,
+		api:  api{corev1.SchemeGroupVersion.WithKind("Namespace"), meta.RESTScopeRoot, corev1.AddToScheme, &corev1.Namespace{}},
+		trim: trimNamespace, set: Compiler.SetNamespace,
 		remove: func(c Compiler, name types.NamespacedName) { c.DeleteNamespace(name.Name) },
 	})
 	Policy = watched(entry[*networkingv1.NetworkPolicy]{
-		kind: networkingv1.SchemeGroupVersion.WithKind("NetworkPolicy"), scope: meta.RESTScopeNamespace,
-		scheme: networkingv1.AddToScheme, object: &networkingv1.NetworkPolicy{}, trim: trimPolicy,
-		set: Compiler.SetPolicy, remove: Compiler.DeletePolicy, closed: compiler.ClosedPolicies,
+		api: api{networkingv1.SchemeGroupVersion.WithKind("NetworkPolicy"), meta.RESTScopeNamespace, networkingv1.AddToScheme,
+			&networkingv1.NetworkPolicy{}},
+		trim: trimPolicy, set: Compiler.SetPolicy, remove: Compiler.DeletePolicy, closed: compiler.ClosedPolicies,
 	})
 	// NodeAddrs are the []netip.Addr of this node, and Bridges the []string of bridges that this node's pods are
 	// attached to. Their keys have no name.
@@ -76,10 +76,7 @@ type Kind struct {
 	// them is more open. A kind may have none.
 	Closed func(obj any) []any
 
-	gvk    schema.GroupVersionKind
-	scope  meta.RESTScope
-	scheme func(*runtime.Scheme) error
-	object client.Object
+	api
 	trim   func(obj any) (small any, ok bool)
 	set    func(Compiler, any) bool
 	remove func(Compiler, types.NamespacedName)
@@ -129,12 +126,17 @@ func (k *Kind) key(namespace, name string) Key {
 	return Key{Kind: k, NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}}
 }
 
-// entry is what the table says of a watched kind, in terms of its Go type.
-type entry[T client.Object] struct {
-	kind   schema.GroupVersionKind
+// api is how the API serves a watched kind.
+type api struct {
+	gvk    schema.GroupVersionKind
 	scope  meta.RESTScope
 	scheme func(*runtime.Scheme) error
-	object T
+	object client.Object
+}
+
+// entry is what the table says of a watched kind, in terms of its Go type.
+type entry[T client.Object] struct {
+	api
 	// trim returns a copy with the parts that the agent reads.
 	trim   func(T) T
 	set    func(Compiler, T)
@@ -144,9 +146,9 @@ type entry[T client.Object] struct {
 }
 
 func watched[T client.Object](e entry[T]) *Kind {
-	resource, _ := meta.UnsafeGuessKindToResource(e.kind)
-	k := reported(e.kind.Kind, e.set)
-	k.Resource, k.gvk, k.scope, k.scheme, k.object, k.remove = resource.GroupResource(), e.kind, e.scope, e.scheme, e.object, e.remove
+	resource, _ := meta.UnsafeGuessKindToResource(e.gvk)
+	k := reported(e.gvk.Kind, e.set)
+	k.Resource, k.api, k.remove = resource.GroupResource(), e.api, e.remove
 	k.trim = func(obj any) (any, bool) {
 		if o, ok := obj.(T); ok {
 			return e.trim(o), true
