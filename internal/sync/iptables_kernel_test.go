@@ -60,7 +60,7 @@ func TestKernelIPTablesStaysFirst(t *testing.T) {
 	}
 }
 
-// first says whether our jumps are the first rules of their chains.
+// first reports whether our jumps are the first rules of their chains.
 func first(rules string) bool {
 	for _, chain := range []string{"FORWARD", "OUTPUT"} {
 		_, after, found := strings.Cut(rules, "\n-A "+chain+" ")

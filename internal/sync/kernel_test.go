@@ -101,7 +101,7 @@ func (m *machine) start(t *testing.T, loops ...func(context.Context)) {
 	})
 }
 
-// put sends an event and waits until it is in the kernel.
+// put sends updates and waits until it is in the kernel.
 func (m *machine) put(t *testing.T, objs ...any) {
 	t.Helper()
 	for _, o := range objs {
@@ -116,7 +116,7 @@ func (m *machine) put(t *testing.T, objs ...any) {
 	})
 }
 
-// speak sends a word and says whether it comes back within a second.
+// speak sends a word and reports whether it comes back within a second.
 func speak(c net.Conn) bool {
 	_ = c.SetDeadline(time.Now().Add(time.Second))
 	buf := make([]byte, 4)
@@ -141,7 +141,7 @@ func (m *machine) begin(t *testing.T) {
 	m.put(t)
 }
 
-// cuts waits for the next pass over the live connections and gives how many were cut.
+// cuts waits for the next pass over the live connections and returns how many were cut.
 func (m *machine) cuts(t *testing.T) int {
 	t.Helper()
 	select {

@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 
 var socketNumber atomic.Int32
 
-// testConfig gives a configuration with ports and a socket that nobody else has.
+// testConfig returns a configuration with ports and a socket that nobody else has.
 func testConfig(t *testing.T, api *rest.Config, b *agenttest.Backend) Config {
 	t.Helper()
 	return Config{

@@ -23,7 +23,7 @@ func (e *Engine) apply() {
 	e.committed(start, Change{Delta: e.delta, All: stats.Full})
 }
 
-// fullSync makes the kernel equal to the program, whatever it has.
+// fullSync makes the kernel equal to the program, whatever the kernel has.
 func (e *Engine) fullSync() {
 	start := time.Now()
 	why, foreign := e.resync, e.onlyForeignChanges()

@@ -34,7 +34,7 @@ func TestTightened(t *testing.T) {
 		return c
 	}
 	webs := []netip.Addr{agenttest.Addr("10.0.0.1"), agenttest.Addr("10.0.0.2")}
-	for name, event := range map[string]struct {
+	for name, change := range map[string]struct {
 		do   func(*compiler.Compiler)
 		want []netip.Addr
 	}{
@@ -53,10 +53,10 @@ func TestTightened(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := setup()
-			event.do(c)
+			change.do(c)
 			got := slices.SortedFunc(Change{Delta: c.TakeDelta()}.Tightened(c.Program()), netip.Addr.Compare)
-			if !slices.Equal(slices.Compact(got), event.want) {
-				t.Errorf("addresses %v, want %v", got, event.want)
+			if !slices.Equal(slices.Compact(got), change.want) {
+				t.Errorf("addresses %v, want %v", got, change.want)
 			}
 		})
 	}
@@ -71,7 +71,7 @@ func TestTightened(t *testing.T) {
 	})
 }
 
-// flow gives a connection through a Service: the client's packet goes to its address.
+// flow returns a connection through a Service: the client's packet goes to its address.
 func flow(protocol uint8, src, dst string, port uint16) conntrack.Flow {
 	return conntrack.Flow{
 		Orig:  conntrack.Tuple{Src: agenttest.Addr(src), Dst: agenttest.Addr("10.96.0.1"), Protocol: protocol, SrcPort: 40000, DstPort: 1},

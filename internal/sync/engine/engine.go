@@ -83,7 +83,7 @@ type Engine struct {
 	nextDrift time.Time
 	failLog   time.Time
 
-	// told are the diagnostics that have been told, and untold says that there may be others.
+	// told are the diagnostics that have been logged and passed on. untold says that there may be others.
 	told   map[compiler.Diagnostic]struct{}
 	untold bool
 	// gaugesStale says that the gauges lag behind, gaugesAt when they were updated.

@@ -12,7 +12,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/agenttest"
 )
 
-// readyHealth gives the health of an agent that enforces.
+// readyHealth returns the health of an agent that enforces.
 func readyHealth() *Health {
 	h := NewHealth(0)
 	h.Starting("")

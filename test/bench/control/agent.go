@@ -133,21 +133,21 @@ func (a *agent) committed() (commit, error) {
 	case err := <-a.failed:
 		return commit{}, err
 	case <-timer.C:
-		return commit{}, errors.New("an event led to no transaction")
+		return commit{}, errors.New("an update led to no transaction")
 	}
 }
 
-// time gives the time from the moment that an event is handed over to the committed transaction that follows.
-func (a *agent) time(event func()) (time.Duration, error) {
+// time returns the time from the moment that an update is handed over to the committed transaction that follows.
+func (a *agent) time(update func()) (time.Duration, error) {
 	writes := a.rules.Writes
 	start := time.Now()
-	event()
+	update()
 	c, err := a.committed()
 	if err != nil {
 		return 0, err
 	}
 	if a.rules.Writes == writes {
-		return 0, errors.New("an event that should have changed rules changed none")
+		return 0, errors.New("an update that should have changed rules changed none")
 	}
 	return c.at.Sub(start), nil
 }
