@@ -145,8 +145,8 @@ golden: ## write the golden files anew; read the difference before committing it
 	$(GO) test ./cmd/netpol-agent -run '^TestScripts' -update
 
 .PHONY: docs
-docs: ## write docs/metrics.md anew from the metrics' definitions
-	$(GO) test ./internal/sync -run '^TestMetricsDocumentIsCurrent$$' -update
+docs: ## generate docs/metrics.md from the definitions of the metrics
+	$(GO) test ./internal/sync/report -run '^TestMetricsDocumentIsCurrent$$' -update
 
 bin/golangci-lint: hack/tools/go.mod hack/tools/go.sum
 	cd hack/tools && $(GO) build -o ../../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint

@@ -70,28 +70,35 @@ func (ps *parser) subject() {
 	ps.out.subject = selector.Query{Namespace: ps.np.Namespace, Pods: sel}
 }
 
-// types: "If this field is not specified, it will default based on the existence of ingress or egress rules;
-// policies that contain an egress section are assumed to affect egress, and all policies (whether or not they
-// contain an ingress section) are assumed to affect ingress." A type we do not know could have meant either
-// direction.
 func (ps *parser) types() {
-	spec := &ps.np.Spec
-	if len(spec.PolicyTypes) == 0 {
-		ps.out.isolates = [2]bool{program.Ingress: true, program.Egress: len(spec.Egress) > 0}
-		return
-	}
-	for i, t := range spec.PolicyTypes {
-		switch t {
-		case networkingv1.PolicyTypeIngress:
-			ps.out.isolates[program.Ingress] = true
-		case networkingv1.PolicyTypeEgress:
-			ps.out.isolates[program.Egress] = true
-		default:
+	ps.out.isolates = isolates(&ps.np.Spec)
+	for i, t := range ps.np.Spec.PolicyTypes {
+		if t != networkingv1.PolicyTypeIngress && t != networkingv1.PolicyTypeEgress {
 			ps.diagnose(fmt.Sprintf("spec.policyTypes[%d]", i),
 				"unknown policy type %q (known are Ingress and Egress); the policy isolates both directions", t)
-			ps.out.isolates = [2]bool{true, true}
 		}
 	}
+}
+
+// isolates returns, by direction, what a policy isolates: "If this field is not specified, it will default based on
+// the existence of ingress or egress rules; policies that contain an egress section are assumed to affect egress, and
+// all policies (whether or not they contain an ingress section) are assumed to affect ingress." A type that we do not
+// know could mean either direction.
+func isolates(spec *networkingv1.NetworkPolicySpec) (out [2]bool) {
+	if len(spec.PolicyTypes) == 0 {
+		return [2]bool{program.Ingress: true, program.Egress: len(spec.Egress) > 0}
+	}
+	for _, t := range spec.PolicyTypes {
+		switch t {
+		case networkingv1.PolicyTypeIngress:
+			out[program.Ingress] = true
+		case networkingv1.PolicyTypeEgress:
+			out[program.Egress] = true
+		default:
+			return [2]bool{true, true}
+		}
+	}
+	return out
 }
 
 func (ps *parser) rule(d program.Direction, i int, peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort) {

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/netpol-agent/netpol-agent/internal/wait"
 )
 
 // Entries is what a Cutter needs of a Table.
@@ -112,7 +114,7 @@ func (c *Cutter) Run(ctx context.Context) {
 			backoff = retryFirst
 		}
 		releaseAt = c.release()
-		if !sleep(ctx, rest) {
+		if !wait.Sleep(ctx, rest) {
 			return
 		}
 	}
@@ -169,15 +171,4 @@ func (c *Cutter) pass(ctx context.Context, addrs map[netip.Addr]struct{}, start 
 		c.observe.Passed(len(flows), cut, took, first)
 	}
 	return first
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }

@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"path"
+	"slices"
 	"time"
+
+	"github.com/netpol-agent/netpol-agent/internal/sync/source"
+	"github.com/netpol-agent/netpol-agent/internal/wait"
 )
 
-// contactRecorder notes how each list and watch ends, so that readiness tells what the informers live
-// through instead of what a request of its own would.
+// contactRecorder reports how each list and watch ends, so that readiness reflects the requests of the informers and not
+// those of a probe.
 type contactRecorder struct {
 	next   http.RoundTripper
 	report func(what string, err error)
@@ -26,27 +29,19 @@ func (c contactRecorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	resource, query := path.Base(req.URL.Path), req.URL.Query()
 	watch := query.Get("watch")
 	switch {
-	case !watched(resource):
+	case !slices.Contains(source.Resources(), resource):
 	case query.Get("sendInitialEvents") == "true" && err == nil && resp.StatusCode == http.StatusUnprocessableEntity:
-		// This API server cannot stream lists. The client lists and watches instead.
+		// This API server cannot stream lists. The client falls back to list and watch.
 	case watch == "true" || watch == "1":
 		c.report("watch "+resource, outcome(resp, err))
 		if outcome(resp, err) == nil {
-			// An open watch means that the state is current, whatever became of an earlier list.
+			// An open watch means that the state is current, even if an earlier list failed.
 			c.report("list "+resource, nil)
 		}
 	default:
 		c.report("list "+resource, outcome(resp, err))
 	}
 	return resp, err
-}
-
-func watched(resource string) bool {
-	switch resource {
-	case "pods", "namespaces", "networkpolicies":
-		return true
-	}
-	return false
 }
 
 func outcome(resp *http.Response, err error) error {
@@ -59,30 +54,17 @@ func outcome(resp *http.Response, err error) error {
 	return nil
 }
 
-// contacts brings what the recorder and the probe see to health, metrics and, when it changes, to the log.
-type contacts struct {
-	health  *Health
-	metrics *Metrics
-	log     *slog.Logger
-}
-
-func (c contacts) report(what string, err error) {
-	changed := c.health.Contact(what, err)
-	c.metrics.APIReachable.Set(boolValue(c.health.Reachable()))
+// contact records how a request to the API server ended. What names its kind, as in "watch pods".
+func (a *agent) contact(what string, err error) {
+	changed := a.health.Contact(what, err)
+	a.metrics.Reachable(a.health.Reachable())
 	switch {
 	case !changed:
 	case err != nil:
-		c.log.Warn("API server: request fails, what is enforced stays", "request", what, "error", err)
+		a.log.Warn("API server: request fails, what is enforced stays", "request", what, "error", err)
 	default:
-		c.log.Info("API server: request succeeds again", "request", what)
+		a.log.Info("API server: request succeeds again", "request", what)
 	}
-}
-
-func boolValue(b bool) float64 {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 const (
@@ -90,27 +72,15 @@ const (
 	probeTimeout = 5 * time.Second
 )
 
-// probe asks the API server for something small again and again: on a connection that went dead without a
-// word, an idle watch would look well for minutes.
+// probe sends a small request to the API server from time to time. If a connection goes dead silently, an idle watch
+// looks healthy for minutes.
 func probe(ctx context.Context, get func(context.Context) error, report func(string, error)) {
-	for sleep(ctx, probeEvery) {
+	for wait.Sleep(ctx, probeEvery) {
 		tctx, cancel := context.WithTimeout(ctx, probeTimeout)
 		err := get(tctx)
 		cancel()
 		if ctx.Err() == nil {
 			report("get node", err)
 		}
-	}
-}
-
-// sleep waits for d and says whether ctx still goes on.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
 	}
 }

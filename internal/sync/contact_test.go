@@ -10,6 +10,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/netpol-agent/netpol-agent/internal/sync/report"
+	"github.com/netpol-agent/netpol-agent/test/agenttest"
 )
 
 type roundTrip func(*http.Request) (*http.Response, error)
@@ -26,7 +29,7 @@ func TestContactRecorder(t *testing.T) {
 	}{
 		"list":                         {http.MethodGet, pods + "?limit=500", 200, nil, []string{"list pods ok"}},
 		"list refused":                 {http.MethodGet, pods, 403, nil, []string{"list pods bad"}},
-		"list unreachable":             {http.MethodGet, pods, 0, errKernel, []string{"list pods bad"}},
+		"list unreachable":             {http.MethodGet, pods, 0, agenttest.ErrKernel, []string{"list pods bad"}},
 		"watch":                        {http.MethodGet, pods + "?watch=true", 200, nil, []string{"watch pods ok", "list pods ok"}},
 		"watch refused":                {http.MethodGet, pods + "?watch=1", 401, nil, []string{"watch pods bad"}},
 		"streamed list not offered":    {http.MethodGet, pods + "?watch=1&sendInitialEvents=true", 422, nil, nil},
@@ -67,9 +70,12 @@ func TestContactRecorder(t *testing.T) {
 
 func TestProbeTellsOfADeadConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := readyHealth()
-		c := contacts{health: h, metrics: NewMetrics("test", func() int { return 0 }), log: quiet()}
-		c.report("watch pods", nil)
+		h := report.NewHealth(0)
+		h.Starting("")
+		h.Synced()
+		h.Wrote()
+		a := &agent{health: h, metrics: report.NewMetrics("test", nil, h), log: agenttest.Quiet()}
+		a.contact("watch pods", nil)
 		var dead atomic.Bool
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -79,13 +85,13 @@ func TestProbeTellsOfADeadConnection(t *testing.T) {
 				return ctx.Err()
 			}
 			return nil
-		}, c.report)
+		}, a.contact)
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		if got := h.NotReady(); len(got) != 0 {
 			t.Fatalf("reasons %q", got)
 		}
-		if valueOf(c.metrics.APIReachable) != 1 {
+		if agenttest.Value(t, a.metrics.APIReachable) != 1 {
 			t.Error("api_server_reachable is not 1")
 		}
 		dead.Store(true)
@@ -94,7 +100,7 @@ func TestProbeTellsOfADeadConnection(t *testing.T) {
 		if got := h.NotReady(); len(got) != 1 {
 			t.Errorf("reasons %q after 70 s", got)
 		}
-		if valueOf(c.metrics.APIReachable) != 0 {
+		if agenttest.Value(t, a.metrics.APIReachable) != 0 {
 			t.Error("api_server_reachable is not 0")
 		}
 	})

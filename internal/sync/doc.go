@@ -1,16 +1,17 @@
-// Package sync is the running agent: it brings the cluster's objects to the compiler and the compiler's
-// program to the kernel, and says how that goes.
+// Package sync is the running agent. It connects the rooms below it, which do not know each other, and starts and stops
+// them together:
 //
-// It decides when something is done: when the first rules may be written, what is taken together in one
-// transaction, when a failed one is tried again, when kernel and program are compared, whether the agent is
-// alive and ready, and what is told to whom (log, metrics, Events, status). It does not decide who is
-// isolated or what a rule means (package compiler) nor how that looks in the kernel (package render).
+//	source   what the agent follows: the kinds of objects, their informers, what the node reports
+//	engine   when updates are compiled and written
+//	node     the node's addresses and bridges, and other policy engines on it
+//	report   health, metrics, Events, status
 //
-// One goroutine, the engine's, owns compiler and backend, so that neither has a lock. Everything else feeds
-// it: informers and address watchers through a Queue that keeps the latest state of each object, all others
-// through Engine.Do.
+// The flow of one update:
 //
-//	informers ─┐                     ┌─> Backend: one transaction
-//	addresses ─┴─> Queue ─> Engine ──┼─> conntrack cutter, bridge check (after a commit)
-//	status, flows to judge ─> Do ──┘ └─> Events, metrics, health
+//	informers ──┐                     ┌─> backend: one transaction
+//	addresses ──┼─> Queue ─> Engine ──┼─> conntrack cutter, bridge monitor (after a commit)
+//	bridges ────┘                     └─> Events, metrics, health
+//
+// It decides in which order the agent starts and stops, and who hears of what. It does not decide when something is
+// written (engine), who is isolated (package compiler), or how that looks in the kernel (package render).
 package sync

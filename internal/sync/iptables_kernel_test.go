@@ -11,6 +11,9 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/compiler"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables"
 	iptools "github.com/netpol-agent/netpol-agent/internal/render/iptables/kernel"
+	"github.com/netpol-agent/netpol-agent/internal/sync/engine"
+	"github.com/netpol-agent/netpol-agent/internal/sync/report"
+	"github.com/netpol-agent/netpol-agent/test/agenttest"
 	"github.com/netpol-agent/netpol-agent/test/testns"
 )
 
@@ -25,11 +28,11 @@ func TestKernelIPTablesStaysFirst(t *testing.T) {
 			if err := ns.Run(func() (err error) { tools, err = iptools.Open(v); return err }); err != nil {
 				testns.Cannot(t, "%v", err)
 			}
-			m := &machine{node: ns, queue: NewQueue(), health: NewHealth(0, 0, 0)}
-			m.engine = NewEngine(EngineConfig{
-				NewCompiler: func() Compiler { return compiler.New(compiler.Options{Node: testNode}) },
+			m := &machine{node: ns, queue: engine.NewQueue(), health: report.NewHealth(0)}
+			m.engine = engine.New(engine.Config{
+				NewCompiler: func() engine.Compiler { return compiler.New(compiler.Options{Node: agenttest.Node}) },
 				Backend:     iptables.New(tools, iptables.Options{Variant: string(v)}), PreciseDrift: true, Queue: m.queue,
-				Health: m.health, Metrics: NewMetrics("test", m.queue.Len), Log: quiet(),
+				Health: m.health, Metrics: report.NewMetrics("test", m.queue.Len, m.health), Log: agenttest.Quiet(),
 			})
 			m.start(t, func(ctx context.Context) { // the tools act where the engine's thread is
 				if err := ns.Run(func() error { m.engine.Run(ctx); return nil }); err != nil {
@@ -37,14 +40,14 @@ func TestKernelIPTablesStaysFirst(t *testing.T) {
 				}
 			})
 			m.health.Starting("")
-			m.queue.Put(eventOf([]netip.Addr{addr("10.88.0.1")}))
+			m.queue.Put(agenttest.Update(t, []netip.Addr{agenttest.Addr("10.88.0.1")}))
 			m.engine.MarkSynced()
-			m.put(t, pod("server", testNode, serverIP, map[string]string{"app": "server"}), onlyPort(81))
+			m.put(t, agenttest.Pod("server", agenttest.Node, serverIP, map[string]string{"app": "server"}), agenttest.OnlyPort(81))
 			for _, args := range []string{"-I FORWARD -j ACCEPT", "-I OUTPUT -j ACCEPT", "-F", "-I FORWARD 1 -s 10.0.0.0/8 -j ACCEPT"} {
 				before := rules(t, m.node, v)
 				stranger(t, m.node, v, args)
 				start := time.Now()
-				eventually(t, "first again after "+args, func() bool { return first(rules(t, m.node, v)) })
+				agenttest.Eventually(t, "first again after "+args, func() bool { return first(rules(t, m.node, v)) })
 				t.Logf("%s: put right after %v", args, time.Since(start).Round(time.Millisecond))
 				if took := time.Since(start); took > 3*time.Second {
 					t.Errorf("%s: put right after %v", args, took)
@@ -57,7 +60,7 @@ func TestKernelIPTablesStaysFirst(t *testing.T) {
 	}
 }
 
-// first says whether our jumps are the first rules of their chains.
+// first reports whether our jumps are the first rules of their chains.
 func first(rules string) bool {
 	for _, chain := range []string{"FORWARD", "OUTPUT"} {
 		_, after, found := strings.Cut(rules, "\n-A "+chain+" ")

@@ -8,39 +8,43 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	networkingv1 "k8s.io/api/networking/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler"
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/conntrack"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/kernel"
+	"github.com/netpol-agent/netpol-agent/internal/sync/engine"
+	"github.com/netpol-agent/netpol-agent/internal/sync/node"
+	"github.com/netpol-agent/netpol-agent/internal/sync/report"
+	"github.com/netpol-agent/netpol-agent/internal/wait"
+	"github.com/netpol-agent/netpol-agent/test/agenttest"
 	"github.com/netpol-agent/netpol-agent/test/testns"
 )
 
 const (
 	clientIP = "10.88.0.2"
 	serverIP = "10.88.0.3"
+	call4    = "net/bridge/bridge-nf-call-iptables"
 )
 
 // machine is a node with two pods on one bridge, and the engine with everything real below it.
 type machine struct {
 	node, client, server *testns.NS
-	queue                *Queue
-	health               *Health
-	engine               *Engine
+	queue                *engine.Queue
+	health               *report.Health
+	engine               *engine.Engine
 	cut                  chan int
 }
 
 func newMachine(t *testing.T) *machine {
 	t.Helper()
-	m := &machine{node: testns.New(t), client: testns.New(t), server: testns.New(t), queue: NewQueue(),
-		health: NewHealth(0, 0, 0), cut: make(chan int, 100)}
+	m := &machine{node: testns.New(t), client: testns.New(t), server: testns.New(t), queue: engine.NewQueue(),
+		health: report.NewHealth(0), cut: make(chan int, 100)}
 	testns.Connect(m.client, "eth0", m.node, "veth-c")
 	testns.Connect(m.server, "eth0", m.node, "veth-s")
 	m.node.Bridge("cni0", "veth-c", "veth-s")
@@ -61,11 +65,11 @@ func newMachine(t *testing.T) *machine {
 	}
 	t.Cleanup(func() { _ = table.Close() })
 	var cutter *conntrack.Cutter
-	m.engine = NewEngine(EngineConfig{
-		NewCompiler: func() Compiler { return compiler.New(compiler.Options{Node: testNode}) },
+	m.engine = engine.New(engine.Config{
+		NewCompiler: func() engine.Compiler { return compiler.New(compiler.Options{Node: agenttest.Node}) },
 		Backend:     nft.New(conn, nft.Options{}), Queue: m.queue, Health: m.health,
-		Metrics: NewMetrics("test", m.queue.Len), Log: quiet(), Drift: 100 * time.Millisecond,
-		Hooks: Hooks{Committed: func(p *program.Program, c Change) { cutter.Look(tightened(p, c)) }},
+		Metrics: report.NewMetrics("test", m.queue.Len, m.health), Log: agenttest.Quiet(), Drift: 100 * time.Millisecond,
+		Hooks: engine.Hooks{Committed: func(p *program.Program, c engine.Change) { cutter.Look(c.Tightened(p)) }},
 	})
 	cutter = conntrack.NewCutter(table, m.engine.Forbidden, conntrack.Observer{
 		Passed: func(_, cut int, _ time.Duration, err error) {
@@ -74,7 +78,7 @@ func newMachine(t *testing.T) *machine {
 			}
 			m.cut <- cut
 		},
-	}, quiet())
+	}, agenttest.Quiet())
 	m.start(t, m.engine.Run, cutter.Run)
 	return m
 }
@@ -97,22 +101,22 @@ func (m *machine) start(t *testing.T, loops ...func(context.Context)) {
 	})
 }
 
-// put sends an event and waits until it is in the kernel.
+// put sends updates and waits until it is in the kernel.
 func (m *machine) put(t *testing.T, objs ...any) {
 	t.Helper()
 	for _, o := range objs {
-		m.queue.Put(eventOf(o))
+		m.queue.Put(agenttest.Update(t, o))
 	}
-	eventually(t, "committed", func() bool {
-		pending := 1
-		if err := m.engine.Do(t.Context(), func() { pending = m.engine.pending() + m.queue.Len() }); err != nil {
+	agenttest.Eventually(t, "committed", func() bool {
+		waiting, s := m.queue.Len(), &report.Status{}
+		if err := m.engine.Fill(t.Context(), s); err != nil {
 			t.Fatal(err)
 		}
-		return pending == 0 && len(m.health.NotReady()) == 0
+		return waiting+s.Pending == 0 && len(m.health.NotReady()) == 0
 	})
 }
 
-// speak sends a word and says whether it comes back within a second.
+// speak sends a word and reports whether it comes back within a second.
 func speak(c net.Conn) bool {
 	_ = c.SetDeadline(time.Now().Add(time.Second))
 	buf := make([]byte, 4)
@@ -123,34 +127,21 @@ func speak(c net.Conn) bool {
 	return err == nil
 }
 
-// onlyPort isolates the server but for one port, TCP and UDP.
-func onlyPort(n int32) *networkingv1.NetworkPolicy {
-	np := denyAll("server")
-	np.Spec.PodSelector.MatchLabels = map[string]string{"app": "server"}
-	rule := networkingv1.NetworkPolicyIngressRule{}
-	for _, protocol := range protocols {
-		port := intstr.FromInt32(n)
-		rule.Ports = append(rule.Ports, networkingv1.NetworkPolicyPort{Protocol: &protocol, Port: &port})
-	}
-	np.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{rule}
-	return np
-}
-
 func (m *machine) begin(t *testing.T) {
 	t.Helper()
-	check := newBridgeCheck(quiet())
-	if err := m.node.Run(func() error { return check.check([]netip.Addr{addr(clientIP), addr(serverIP)}) }); err != nil {
+	check := node.NewBridgeCheck(agenttest.Quiet())
+	if err := m.node.Run(func() error { return check.Check([]netip.Addr{agenttest.Addr(clientIP), agenttest.Addr(serverIP)}) }); err != nil {
 		t.Fatal(err)
 	}
 	m.health.Starting("")
-	m.queue.Put(eventOf([]netip.Addr{addr("10.88.0.1")}))
-	m.queue.Put(eventOf(pod("client", testNode, clientIP, map[string]string{"app": "client"})))
-	m.queue.Put(eventOf(pod("server", testNode, serverIP, map[string]string{"app": "server"})))
+	m.queue.Put(agenttest.Update(t, []netip.Addr{agenttest.Addr("10.88.0.1")}))
+	m.queue.Put(agenttest.Update(t, agenttest.Pod("client", agenttest.Node, clientIP, map[string]string{"app": "client"})))
+	m.queue.Put(agenttest.Update(t, agenttest.Pod("server", agenttest.Node, serverIP, map[string]string{"app": "server"})))
 	m.engine.MarkSynced()
 	m.put(t)
 }
 
-// cuts waits for the next pass over the live connections and gives how many were cut.
+// cuts waits for the next pass over the live connections and returns how many were cut.
 func (m *machine) cuts(t *testing.T) int {
 	t.Helper()
 	select {
@@ -186,14 +177,14 @@ func TestKernelAPolicyChangeCutsWhatItForbidsAndNothingElse(t *testing.T) {
 	}
 	expect("open", "80", "81")
 
-	m.put(t, onlyPort(81))
+	m.put(t, agenttest.OnlyPort(81))
 	if n := m.cuts(t); n != 2 {
 		t.Errorf("cut %d connections, want TCP and UDP on port 80", n)
 	}
 	expect("only 81", "81")
 	expect("still only 81", "81")
 
-	m.put(t, onlyPort(80))
+	m.put(t, agenttest.OnlyPort(80))
 	if n := m.cuts(t); n != 2 {
 		t.Errorf("cut %d connections, want TCP and UDP on port 81", n)
 	}
@@ -232,7 +223,7 @@ func TestKernelACutConnectionDoesNotComeBackThroughItsReplies(t *testing.T) {
 	if !received(client, server) || !received(server, client) {
 		t.Fatal("the connection does not work")
 	}
-	m.put(t, onlyPort(81))
+	m.put(t, agenttest.OnlyPort(81))
 	if n := m.cuts(t); n != 1 {
 		t.Fatalf("cut %d", n)
 	}
@@ -250,7 +241,7 @@ func TestKernelForeignChangesAreRepaired(t *testing.T) {
 	m := newMachine(t)
 	m.begin(t)
 	m.server.EchoUDP(":80")
-	m.put(t, onlyPort(81))
+	m.put(t, agenttest.OnlyPort(81))
 	c := m.client.Dial("udp", serverIP+":80")
 	if speak(c) {
 		t.Fatal("port 80 is open")
@@ -263,37 +254,42 @@ func TestKernelForeignChangesAreRepaired(t *testing.T) {
 	if _, err := nft.Cleanup(other, false); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the rules are back and the connection of the meantime is cut", func() bool { return !speak(c) })
+	agenttest.Eventually(t, "the rules are back and the connection of the meantime is cut", func() bool { return !speak(c) })
+}
+
+func readSysctl(path string) (string, error) {
+	b, err := os.ReadFile("/proc/sys/" + path)
+	return strings.TrimSpace(string(b)), err
 }
 
 func TestKernelBridgeCheck(t *testing.T) {
 	m := newMachine(t)
-	check := newBridgeCheck(quiet())
+	check := node.NewBridgeCheck(agenttest.Quiet())
 	run := func(addrs ...netip.Addr) error {
-		return m.node.Run(func() error { return check.check(addrs) })
+		return m.node.Run(func() error { return check.Check(addrs) })
 	}
 	setting := func() string {
 		var v string
-		if err := m.node.Run(func() (err error) { v, err = procSys{}.read(call4); return err }); err != nil {
+		if err := m.node.Run(func() (err error) { v, err = readSysctl(call4); return err }); err != nil {
 			t.Fatal(err)
 		}
 		return v
 	}
-	if err := run(addr("192.0.2.77")); err != nil || setting() != "0" {
+	if err := run(agenttest.Addr("192.0.2.77")); err != nil || setting() != "0" {
 		t.Errorf("no pod is on a bridge: %v, setting %s", err, setting())
 	}
 	// After a restart of the machine the API still has pods of before. The way to everywhere may lead over a bridge, whose
 	// other ports are none of our business.
 	m.node.Route("0.0.0.0/0", "10.88.0.254")
-	if err := run(addr("192.0.2.77")); err != nil || setting() != "0" || len(check.bridges()) > 0 {
-		t.Errorf("a pod that is not there: %v, setting %s, bridges %v", err, setting(), check.bridges())
+	if err := run(agenttest.Addr("192.0.2.77")); err != nil || setting() != "0" || len(check.Bridges()) > 0 {
+		t.Errorf("a pod that is not there: %v, setting %s, bridges %v", err, setting(), check.Bridges())
 	}
-	if err := run(addr(clientIP)); err != nil || setting() != "1" || !slices.Equal(check.bridges(), []string{"cni0"}) {
-		t.Errorf("a pod is on a bridge: %v, setting %s, bridges %v", err, setting(), check.bridges())
+	if err := run(agenttest.Addr(clientIP)); err != nil || setting() != "1" || !slices.Equal(check.Bridges(), []string{"cni0"}) {
+		t.Errorf("a pod is on a bridge: %v, setting %s, bridges %v", err, setting(), check.Bridges())
 	}
 	// Somebody switches it off again.
 	m.node.Sysctl(call4, "0")
-	if err := run(addr(clientIP)); err != nil || setting() != "1" {
+	if err := run(agenttest.Addr(clientIP)); err != nil || setting() != "1" {
 		t.Errorf("switched off by somebody: %v, setting %s", err, setting())
 	}
 }
@@ -324,12 +320,12 @@ func TestKernelUDPThatTalksAllTheTimeStaysCut(t *testing.T) {
 	client := m.client.Dial("udp", serverIP+":80")
 	ctx := t.Context()
 	go func() {
-		for sleep(ctx, 2*time.Millisecond) {
+		for wait.Sleep(ctx, 2*time.Millisecond) {
 			_, _ = client.Write([]byte("word"))
 		}
 	}()
-	eventually(t, "packets arrive", func() bool { return arrived.Load() > 20 })
-	m.put(t, onlyPort(81))
+	agenttest.Eventually(t, "packets arrive", func() bool { return arrived.Load() > 20 })
+	m.put(t, agenttest.OnlyPort(81))
 	if n := m.cuts(t); n != 1 {
 		t.Errorf("cut %d", n)
 	}

@@ -6,18 +6,24 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/netpol-agent/netpol-agent/internal/sync/engine"
+	"github.com/netpol-agent/netpol-agent/internal/sync/report"
+	"github.com/netpol-agent/netpol-agent/test/agenttest"
 )
 
 // TestRunSweepsWhatOthersLeft lets the removal of another backend's rules fail at first: that is told and tried again,
 // and the agent is ready all the same. Nothing is removed before the first rules are written.
 func TestRunSweepsWhatOthersLeft(t *testing.T) {
-	b := &fakeBackend{}
-	b.set(func() { b.fail = func(n int) error { return map[bool]error{true: errKernel}[n < 2] } })
-	cfg := testConfig(t, newFakeAPI(t, testNode).config(), b)
+	b := &agenttest.Backend{}
+	b.Set(func(b *agenttest.Backend) {
+		b.Fail = func(n int) error { return map[bool]error{true: agenttest.ErrKernel}[n < 2] }
+	})
+	cfg := testConfig(t, newFakeAPI(t, agenttest.Node).config(), b)
 	var tries atomic.Int32
-	cfg.OpenBackend = func(BackendObserver) (*Opened, error) {
-		return &Opened{Backend: b, Name: "fake", Reason: "a test", Sweep: func() ([]string, error) {
-			if calls := b.seen(); len(calls) < 3 {
+	cfg.OpenBackend = func(engine.BackendObserver) (*engine.Opened, error) {
+		return &engine.Opened{Backend: b, Name: "fake", Reason: "a test", Sweep: func() ([]string, error) {
+			if calls := b.Calls(); len(calls) < 3 {
 				t.Errorf("swept after %d writes, of which none succeeded", len(calls))
 			}
 			if tries.Add(1) < 2 {
@@ -27,7 +33,7 @@ func TestRunSweepsWhatOthersLeft(t *testing.T) {
 		}}, nil
 	}
 	r := start(t, cfg)
-	eventually(t, "the failure is told", func() bool {
+	agenttest.Eventually(t, "the failure is told", func() bool {
 		s := r.status(t)
 		return s != nil && slices.ContainsFunc(s.Leftovers, func(l string) bool { return strings.Contains(l, "the lock is held") })
 	})
@@ -37,15 +43,15 @@ func TestRunSweepsWhatOthersLeft(t *testing.T) {
 	if _, body := get(t, r.cfg.MetricsAddr, "/metrics"); !strings.Contains(body, "\nnetpol_agent_backend_leftovers 1\n") {
 		t.Error("the metric does not tell what is left over")
 	}
-	writes := len(b.seen())
-	eventually(t, "tried again", func() bool { s := r.status(t); return s != nil && len(s.Leftovers) == 0 && tries.Load() == 2 })
-	eventually(t, "compared after the removal", func() bool { return len(b.seen()) > writes })
+	writes := len(b.Calls())
+	agenttest.Eventually(t, "tried again", func() bool { s := r.status(t); return s != nil && len(s.Leftovers) == 0 && tries.Load() == 2 })
+	agenttest.Eventually(t, "compared after the removal", func() bool { return len(b.Calls()) > writes })
 }
 
-// status gives what the agent tells of itself; nil as long as it does not answer.
-func (r *running) status(t *testing.T) *Status {
+// status returns what the agent tells about itself, or nil as long as it does not answer.
+func (r *running) status(t *testing.T) *report.Status {
 	t.Helper()
-	s, err := FetchStatus(t.Context(), r.cfg.StatusSocket)
+	s, err := report.FetchStatus(t.Context(), r.cfg.StatusSocket)
 	if err != nil {
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
@@ -18,26 +19,31 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
+
+	"github.com/netpol-agent/netpol-agent/internal/sync/engine"
+	"github.com/netpol-agent/netpol-agent/internal/sync/node"
+	"github.com/netpol-agent/netpol-agent/internal/sync/report"
+	"github.com/netpol-agent/netpol-agent/test/agenttest"
 )
 
 func TestMain(m *testing.M) {
-	LogClients(quiet())
+	LogClients(agenttest.Quiet())
 	os.Exit(m.Run())
 }
 
 var socketNumber atomic.Int32
 
-// testConfig gives a configuration with ports and a socket that nobody else has.
-func testConfig(t *testing.T, api *rest.Config, b *fakeBackend) Config {
+// testConfig returns a configuration with ports and a socket that nobody else has.
+func testConfig(t *testing.T, api *rest.Config, b *agenttest.Backend) Config {
 	t.Helper()
 	return Config{
-		Version: "test", Node: testNode, REST: api,
-		OpenBackend: func(BackendObserver) (*Opened, error) {
-			return &Opened{Backend: b, Name: "fake", Reason: "a test"}, nil
+		Version: "test", Node: agenttest.Node, REST: api,
+		OpenBackend: func(engine.BackendObserver) (*engine.Opened, error) {
+			return &engine.Opened{Backend: b, Name: "fake", Reason: "a test"}, nil
 		},
 		HealthAddr: freePort(t), MetricsAddr: freePort(t),
 		StatusSocket: fmt.Sprintf("@netpol-agent-test-%d-%d", os.Getpid(), socketNumber.Add(1)),
-		Log:          quiet(), silentFor: time.Second,
+		Log:          agenttest.Quiet(), silentFor: time.Second,
 	}
 }
 
@@ -96,51 +102,23 @@ func get(t *testing.T, addr, path string) (int, string) {
 	return resp.StatusCode, string(body)
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("never: %s", what)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-}
-
 func (r *running) ready(t *testing.T) bool {
 	t.Helper()
 	code, _ := get(t, r.cfg.HealthAddr, "/readyz")
 	return code == http.StatusOK
 }
 
-func oneLine(t *testing.T, err error, words ...string) {
-	t.Helper()
-	if err == nil {
-		t.Fatal("no error")
-	}
-	if strings.ContainsAny(err.Error(), "\n\r") {
-		t.Errorf("more than one line: %q", err)
-	}
-	for _, w := range words {
-		if !strings.Contains(err.Error(), w) {
-			t.Errorf("%q does not say %q", err, w)
-		}
-	}
-}
-
-// local gives a pod of the agent's node, with an address that no machine has.
-func local(name, ip string) *corev1.Pod { return pod(name, testNode, ip, nil) }
-
 func TestRunWithoutNodeName(t *testing.T) {
-	cfg := testConfig(t, &rest.Config{}, &fakeBackend{})
+	cfg := testConfig(t, &rest.Config{}, &agenttest.Backend{})
 	cfg.Node = ""
-	oneLine(t, Run(t.Context(), cfg), "node name unknown", "--node-name", "NODE_NAME")
+	agenttest.OneLine(t, Run(t.Context(), cfg), "node name unknown", "--node-name", "NODE_NAME")
 }
 
 func TestRunWithUnknownNode(t *testing.T) {
-	b := &fakeBackend{}
+	b := &agenttest.Backend{}
 	api := newFakeAPI(t, "another-node")
-	oneLine(t, Run(t.Context(), testConfig(t, api.config(), b)), `node "node-1" does not exist`, "--node-name", "NODE_NAME")
-	if len(b.seen()) != 0 {
+	agenttest.OneLine(t, Run(t.Context(), testConfig(t, api.config(), b)), `node "node-1" does not exist`, "--node-name", "NODE_NAME")
+	if len(b.Calls()) != 0 {
 		t.Error("the kernel was touched")
 	}
 }
@@ -155,102 +133,102 @@ func TestRunWithAPortInUse(t *testing.T) {
 		"--health-bind-address":  func(c *Config) { c.HealthAddr = l.Addr().String() },
 		"--metrics-bind-address": func(c *Config) { c.MetricsAddr = l.Addr().String() },
 	} {
-		cfg := testConfig(t, newFakeAPI(t, testNode).config(), &fakeBackend{})
+		cfg := testConfig(t, newFakeAPI(t, agenttest.Node).config(), &agenttest.Backend{})
 		set(&cfg)
-		cfg.OpenBackend = func(BackendObserver) (*Opened, error) {
+		cfg.OpenBackend = func(engine.BackendObserver) (*engine.Opened, error) {
 			t.Error("the backend was opened")
-			return &Opened{Backend: &fakeBackend{}}, nil
+			return &engine.Opened{Backend: &agenttest.Backend{}}, nil
 		}
-		oneLine(t, Run(t.Context(), cfg), "in use", l.Addr().String(), flag)
+		agenttest.OneLine(t, Run(t.Context(), cfg), "in use", l.Addr().String(), flag)
 	}
 }
 
 func TestRunTwiceOnOneNode(t *testing.T) {
-	first := start(t, testConfig(t, newFakeAPI(t, testNode).config(), &fakeBackend{}))
-	eventually(t, "the first agent is ready", func() bool { return first.ready(t) })
-	second := testConfig(t, first.cfg.REST, &fakeBackend{})
+	first := start(t, testConfig(t, newFakeAPI(t, agenttest.Node).config(), &agenttest.Backend{}))
+	agenttest.Eventually(t, "the first agent is ready", func() bool { return first.ready(t) })
+	second := testConfig(t, first.cfg.REST, &agenttest.Backend{})
 	second.StatusSocket = first.cfg.StatusSocket
-	oneLine(t, Run(t.Context(), second), "another agent", "--status-socket")
+	agenttest.OneLine(t, Run(t.Context(), second), "another agent", "--status-socket")
 }
 
 func TestRunWithoutTheRightToChangeRules(t *testing.T) {
-	cfg := testConfig(t, newFakeAPI(t, testNode).config(), &fakeBackend{})
-	cfg.OpenBackend = func(BackendObserver) (*Opened, error) { return nil, errors.New("needs CAP_NET_ADMIN") }
-	oneLine(t, Run(t.Context(), cfg), "CAP_NET_ADMIN")
+	cfg := testConfig(t, newFakeAPI(t, agenttest.Node).config(), &agenttest.Backend{})
+	cfg.OpenBackend = func(engine.BackendObserver) (*engine.Opened, error) { return nil, errors.New("needs CAP_NET_ADMIN") }
+	agenttest.OneLine(t, Run(t.Context(), cfg), "CAP_NET_ADMIN")
 }
 
 func TestRunWithoutAPIServer(t *testing.T) {
-	b := &fakeBackend{}
-	api := newFakeAPI(t, testNode)
+	b := &agenttest.Backend{}
+	api := newFakeAPI(t, agenttest.Node)
 	api.setDown(true)
 	r := start(t, testConfig(t, api.config(), b))
-	eventually(t, "readiness names the API server", func() bool {
+	agenttest.Eventually(t, "readiness names the API server", func() bool {
 		code, body := get(t, r.cfg.HealthAddr, "/readyz")
 		return code == http.StatusServiceUnavailable && strings.Contains(body, "API server")
 	})
 	if code, body := get(t, r.cfg.HealthAddr, "/healthz"); code != http.StatusOK {
 		t.Errorf("not alive: %s", body)
 	}
-	if len(b.seen()) != 0 {
+	if len(b.Calls()) != 0 {
 		t.Error("the kernel was touched")
 	}
 	api.setDown(false)
-	eventually(t, "ready when the API server is there", func() bool { return r.ready(t) })
+	agenttest.Eventually(t, "ready when the API server is there", func() bool { return r.ready(t) })
 	r.stop(t)
 }
 
 func TestRunWithoutTheRightToListPods(t *testing.T) {
-	b := &fakeBackend{}
-	api := newFakeAPI(t, testNode)
+	b := &agenttest.Backend{}
+	api := newFakeAPI(t, agenttest.Node)
 	api.refuse["pods"] = true
 	r := start(t, testConfig(t, api.config(), b))
-	eventually(t, "readiness names what fails", func() bool {
+	agenttest.Eventually(t, "readiness names what fails", func() bool {
 		_, body := get(t, r.cfg.HealthAddr, "/readyz")
 		return strings.Contains(body, "pods") && strings.Contains(body, "403")
 	})
-	if len(b.seen()) != 0 {
+	if len(b.Calls()) != 0 {
 		t.Error("the kernel was touched before all caches were in sync")
 	}
 }
 
 func TestRunEnforcesAndTellsAboutIt(t *testing.T) {
-	b := &fakeBackend{}
-	api := newFakeAPI(t, testNode)
+	b := &agenttest.Backend{}
+	api := newFakeAPI(t, agenttest.Node)
 	api.apply(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
-	api.apply(local("a", "198.51.100.1"))
-	api.apply(badBlock("half"))
+	api.apply(agenttest.Local("a", "198.51.100.1"))
+	api.apply(agenttest.BadBlock("half"))
 	r := start(t, testConfig(t, api.config(), b))
-	eventually(t, "ready", func() bool { return r.ready(t) })
-	calls := b.seen()
-	if calls[0].op != "sync" || !calls[0].locals[addr("198.51.100.1")] {
+	agenttest.Eventually(t, "ready", func() bool { return r.ready(t) })
+	calls := b.Calls()
+	if calls[0].Op != "sync" || !calls[0].Locals[agenttest.Addr("198.51.100.1")] {
 		t.Errorf("first write %+v", calls[0])
 	}
 
-	api.apply(local("b", "198.51.100.2"))
-	eventually(t, "the new pod is isolated", func() bool { c := b.seen(); return c[len(c)-1].locals[addr("198.51.100.2")] })
-	eventually(t, "the diagnostic is an Event", func() bool {
+	api.apply(agenttest.Local("b", "198.51.100.2"))
+	agenttest.Eventually(t, "the new pod is isolated", func() bool { c := b.Calls(); return c[len(c)-1].Locals[agenttest.Addr("198.51.100.2")] })
+	agenttest.Eventually(t, "the diagnostic is an Event", func() bool {
 		api.mu.Lock()
 		defer api.mu.Unlock()
 		for _, ev := range api.events {
-			if ev.InvolvedObject.Name == "half" && ev.Reason == reasonNotUnderstood && strings.Contains(ev.Message, "ipBlock") {
+			if ev.InvolvedObject.Name == "half" && ev.Reason == report.ReasonNotUnderstood && strings.Contains(ev.Message, "ipBlock") {
 				return true
 			}
 		}
 		return false
 	})
-	api.remove(badBlock("half"))
-	eventually(t, "the pods are open again", func() bool { c := b.seen(); return !c[len(c)-1].locals[addr("198.51.100.2")] })
-	api.apply(denyAll("deny"))
-	eventually(t, "isolated again", func() bool { c := b.seen(); return c[len(c)-1].locals[addr("198.51.100.1")] })
+	api.remove(agenttest.BadBlock("half"))
+	agenttest.Eventually(t, "the pods are open again", func() bool { c := b.Calls(); return !c[len(c)-1].Locals[agenttest.Addr("198.51.100.2")] })
+	api.apply(agenttest.DenyAll("deny"))
+	agenttest.Eventually(t, "isolated again", func() bool { c := b.Calls(); return c[len(c)-1].Locals[agenttest.Addr("198.51.100.1")] })
 
-	status, err := FetchStatus(t.Context(), r.cfg.StatusSocket)
+	status, err := report.FetchStatus(t.Context(), r.cfg.StatusSocket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !status.Ready || status.Node != testNode || status.Backend != "fake" || status.Table != "fake" || status.Pending != 0 ||
-		len(status.Pods) != 2 || status.Pods[0].Name != "default/a" || status.Pods[0].Isolation != isolationIn ||
+	if !status.Ready || status.Node != agenttest.Node || status.Backend != "fake" || status.Table != "fake" || status.Pending != 0 ||
+		len(status.Pods) != 2 || status.Pods[0].Name != "default/a" || status.Pods[0].Isolation != "ingress" ||
 		len(status.Pods[0].Ingress) != 1 || status.Pods[0].Ingress[0] != "default/deny" ||
-		len(status.Policies) != 1 || status.Policies[0].State != stateEnforced || status.Objects[objPods] != 2 {
+		len(status.Policies) != 1 || status.Policies[0].State != "enforced" || status.Objects["pods"] != 2 {
 		t.Errorf("status %+v", status)
 	}
 	_, metrics := get(t, r.cfg.MetricsAddr, "/metrics")
@@ -268,44 +246,50 @@ func TestRunEnforcesAndTellsAboutIt(t *testing.T) {
 // TestRunKnowsTheBridgesBeforeItWrites: the rules of a former run know them, and the first write must not open what
 // these keep shut.
 func TestRunKnowsTheBridgesBeforeItWrites(t *testing.T) {
-	b := &fakeBackend{}
-	api := newFakeAPI(t, testNode)
-	api.apply(denyAll("deny"))
-	api.apply(local("a", "198.51.100.1"))
+	b := &agenttest.Backend{}
+	api := newFakeAPI(t, agenttest.Node)
+	api.apply(agenttest.DenyAll("deny"))
+	api.apply(agenttest.Local("a", "198.51.100.1"))
 	cfg := testConfig(t, api.config(), b)
-	cfg.bridgeCheck = &bridgeCheck{
-		onBridge: func(netip.Addr) (string, error) { return "cni0", nil },
-		settings: &fakeSys{values: map[string]string{call4: "1", call6: "1", ipv6: "0"}}, log: quiet(),
+	cfg.bridgeCheck = &node.BridgeCheck{
+		OnBridge: func(netip.Addr) (string, error) { return "cni0", nil },
+		Settings: switchedOn{}, Log: agenttest.Quiet(),
 	}
 	r := start(t, cfg)
-	eventually(t, "ready", func() bool { return r.ready(t) })
-	if first := b.seen()[0]; !slices.Equal(first.bridges, []string{"cni0"}) {
+	agenttest.Eventually(t, "ready", func() bool { return r.ready(t) })
+	if first := b.Calls()[0]; !slices.Equal(first.Bridges, []string{"cni0"}) {
 		t.Errorf("first write %+v", first)
 	}
 }
 
+// switchedOn is a /proc/sys in which every setting is 1.
+type switchedOn struct{}
+
+func (switchedOn) Read(string) (string, error) { return "1", nil }
+func (switchedOn) Write(string, string) error  { return fs.ErrPermission }
+
 func TestRunKeepsEnforcingWhileTheAPIServerIsAway(t *testing.T) {
-	b := &fakeBackend{}
-	api := newFakeAPI(t, testNode)
-	api.apply(denyAll("deny"))
-	api.apply(local("a", "198.51.100.1"))
+	b := &agenttest.Backend{}
+	api := newFakeAPI(t, agenttest.Node)
+	api.apply(agenttest.DenyAll("deny"))
+	api.apply(agenttest.Local("a", "198.51.100.1"))
 	r := start(t, testConfig(t, api.config(), b))
-	eventually(t, "ready", func() bool { return r.ready(t) })
+	agenttest.Eventually(t, "ready", func() bool { return r.ready(t) })
 	api.setDown(true)
-	eventually(t, "not ready", func() bool { return !r.ready(t) })
-	if last := b.seen()[len(b.seen())-1]; !last.locals[addr("198.51.100.1")] {
+	agenttest.Eventually(t, "not ready", func() bool { return !r.ready(t) })
+	if last := b.Calls()[len(b.Calls())-1]; !last.Locals[agenttest.Addr("198.51.100.1")] {
 		t.Error("opened")
 	}
 	if code, body := get(t, r.cfg.HealthAddr, "/healthz"); code != http.StatusOK {
 		t.Errorf("not alive: %s", body)
 	}
-	api.apply(local("b", "198.51.100.2"))
+	api.apply(agenttest.Local("b", "198.51.100.2"))
 	api.setDown(false)
-	eventually(t, "ready again", func() bool { return r.ready(t) })
-	eventually(t, "what changed meanwhile is enforced", func() bool { c := b.seen(); return c[len(c)-1].locals[addr("198.51.100.2")] })
+	agenttest.Eventually(t, "ready again", func() bool { return r.ready(t) })
+	agenttest.Eventually(t, "what changed meanwhile is enforced", func() bool { c := b.Calls(); return c[len(c)-1].Locals[agenttest.Addr("198.51.100.2")] })
 }
 
 func TestStatusWithoutAgent(t *testing.T) {
-	_, err := FetchStatus(t.Context(), "@netpol-agent-test-nobody")
-	oneLine(t, err, "no agent answers", "@netpol-agent-test-nobody")
+	_, err := report.FetchStatus(t.Context(), "@netpol-agent-test-nobody")
+	agenttest.OneLine(t, err, "no agent answers", "@netpol-agent-test-nobody")
 }

@@ -4,19 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sys/unix"
 )
 
-// listen opens a TCP port; addr "" or "0" means none. The error says which flag gives another.
+// listen opens a TCP port, or none if addr is "" or "0". The error names the flag that chooses another port.
 func listen(ctx context.Context, what, addr, flag string) (net.Listener, error) {
 	if addr == "" || addr == "0" {
 		return nil, nil
@@ -31,38 +27,7 @@ func listen(ctx context.Context, what, addr, flag string) (net.Listener, error) 
 	return l, nil
 }
 
-// healthHandler answers /healthz and /readyz with 200, or with 503 and one reason a line.
-func healthHandler(h *Health) http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := h.Alive(); err != nil {
-			answer(w, []string{err.Error()})
-			return
-		}
-		answer(w, nil)
-	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, h.NotReady()) })
-	return mux
-}
-
-func answer(w http.ResponseWriter, reasons []string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	body := "ok"
-	if len(reasons) > 0 {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		body = strings.Join(reasons, "\n")
-	}
-	_, _ = io.WriteString(w, body+"\n")
-}
-
-// metricsHandler answers /metrics.
-func metricsHandler(r *prometheus.Registry) http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(r, promhttp.HandlerOpts{Registry: r}))
-	return mux
-}
-
-// serve answers on l until ctx ends.
+// serve answers requests on l until ctx ends.
 func serve(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}

@@ -11,6 +11,9 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/compiler"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables"
 	iptools "github.com/netpol-agent/netpol-agent/internal/render/iptables/kernel"
+	"github.com/netpol-agent/netpol-agent/internal/sync/engine"
+	"github.com/netpol-agent/netpol-agent/internal/sync/report"
+	"github.com/netpol-agent/netpol-agent/test/agenttest"
 	"github.com/netpol-agent/netpol-agent/test/testns"
 )
 
@@ -26,19 +29,19 @@ func TestKernelXtablesLockIsCounted(t *testing.T) {
 	t.Cleanup(func() { _ = held.Close() })
 	ns := testns.New(t)
 	ns.Sysctl("net/ipv4/ip_forward", "1")
-	m := &machine{node: ns, queue: NewQueue(), health: NewHealth(0, 0, 0)}
-	metrics := NewMetrics("test", m.queue.Len)
+	m := &machine{node: ns, queue: engine.NewQueue(), health: report.NewHealth(0)}
+	metrics := report.NewMetrics("test", m.queue.Len, m.health)
 	var tools *iptools.Tools
 	if err := ns.Run(func() (err error) {
-		tools, err = iptools.Open(iptools.Legacy, iptools.WithLockObserver(metrics.lockWaited))
+		tools, err = iptools.Open(iptools.Legacy, iptools.WithLockObserver(metrics.LockWaited))
 		return err
 	}); err != nil {
 		testns.Cannot(t, "%v", err)
 	}
-	m.engine = NewEngine(EngineConfig{
-		NewCompiler: func() Compiler { return compiler.New(compiler.Options{Node: testNode}) },
+	m.engine = engine.New(engine.Config{
+		NewCompiler: func() engine.Compiler { return compiler.New(compiler.Options{Node: agenttest.Node}) },
 		Backend:     iptables.New(tools, iptables.Options{Variant: string(iptools.Legacy)}), PreciseDrift: true, Queue: m.queue,
-		Health: m.health, Metrics: metrics, Log: quiet(),
+		Health: m.health, Metrics: metrics, Log: agenttest.Quiet(),
 	})
 	if err := syscall.Flock(int(held.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		t.Fatal(err)
@@ -49,22 +52,22 @@ func TestKernelXtablesLockIsCounted(t *testing.T) {
 		}
 	})
 	m.health.Starting("")
-	m.queue.Put(eventOf([]netip.Addr{addr("10.88.0.1")}))
-	m.queue.Put(eventOf(pod("server", testNode, serverIP, map[string]string{"app": "server"})))
-	m.queue.Put(eventOf(onlyPort(81)))
+	m.queue.Put(agenttest.Update(t, []netip.Addr{agenttest.Addr("10.88.0.1")}))
+	m.queue.Put(agenttest.Update(t, agenttest.Pod("server", agenttest.Node, serverIP, map[string]string{"app": "server"})))
+	m.queue.Put(agenttest.Update(t, agenttest.OnlyPort(81)))
 	m.engine.MarkSynced()
 	timeouts := func() float64 {
-		return gathered(t, metrics)["netpol_agent_xtables_lock_timeouts_total"].GetMetric()[0].GetCounter().GetValue()
+		return agenttest.Gather(t, metrics.Registry)["netpol_agent_xtables_lock_timeouts_total"].GetMetric()[0].GetCounter().GetValue()
 	}
-	eventually(t, "a write that does not get the lock", func() bool { return timeouts() >= 1 })
+	agenttest.Eventually(t, "a write that does not get the lock", func() bool { return timeouts() >= 1 })
 	if first(rules(t, ns, iptools.Legacy)) {
 		t.Error("rules were written without the lock")
 	}
 	if err := syscall.Flock(int(held.Fd()), syscall.LOCK_UN); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the rules", func() bool { return first(rules(t, ns, iptools.Legacy)) })
-	waits := gathered(t, metrics)["netpol_agent_xtables_lock_wait_seconds"].GetMetric()[0].GetHistogram()
+	agenttest.Eventually(t, "the rules", func() bool { return first(rules(t, ns, iptools.Legacy)) })
+	waits := agenttest.Gather(t, metrics.Registry)["netpol_agent_xtables_lock_wait_seconds"].GetMetric()[0].GetHistogram()
 	if waits.GetSampleCount() < 2 || waits.GetSampleSum() < 5 {
 		t.Errorf("waits are not told: %v", waits)
 	}

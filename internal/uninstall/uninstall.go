@@ -16,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/netpol-agent/netpol-agent/internal/wait"
 )
 
 // Selector is the node label that the DaemonSet is made to ask for: no node has it, so its pods end, while the
@@ -85,7 +87,7 @@ func (c Config) endAgents(ctx context.Context) (*appsv1.DaemonSet, error) {
 	sets := c.Client.AppsV1().DaemonSets(c.Namespace)
 	ds, err := sets.Patch(ctx, c.DaemonSet, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: "netpol-agent"})
 	for err == nil && ds.Status.ObservedGeneration < ds.Generation {
-		if !c.pause(ctx) {
+		if !wait.Sleep(ctx, c.Poll) {
 			return nil, fmt.Errorf("DaemonSet %s/%s: its controller does not react: %w", c.Namespace, c.DaemonSet, ctx.Err())
 		}
 		ds, err = sets.Get(ctx, c.DaemonSet, metav1.GetOptions{})
@@ -132,7 +134,7 @@ func (c Config) clean(ctx context.Context, ds *appsv1.DaemonSet, nodes []string)
 		case ctx.Err() == nil:
 			c.Log.Warn("trying again", "error", err)
 		}
-		if !c.pause(ctx) {
+		if !wait.Sleep(ctx, c.Poll) {
 			return unclean(left, nodes)
 		}
 	}
@@ -201,20 +203,8 @@ func (c Config) deletePods(ctx context.Context) error {
 				return fmt.Errorf("delete cleanup pod %s: %w", list.Items[i].Name, err)
 			}
 		}
-		if !c.pause(ctx) {
+		if !wait.Sleep(ctx, c.Poll) {
 			return fmt.Errorf("cleanup pods do not go: %w", ctx.Err())
 		}
-	}
-}
-
-// pause waits a moment, and says whether ctx still goes on.
-func (c Config) pause(ctx context.Context) bool {
-	t := time.NewTimer(c.Poll)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
 	}
 }

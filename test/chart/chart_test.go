@@ -16,7 +16,10 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
+
+	"github.com/netpol-agent/netpol-agent/internal/sync/source"
 )
 
 const (
@@ -173,6 +176,33 @@ func TestRightsAreToReadAndToTell(t *testing.T) {
 				t.Errorf("%s on %v", verb, rule.Resources)
 			}
 		}
+	}
+}
+
+// TestRightsAreThoseOfTheSources: the ClusterRole allows to list and watch exactly the kinds that the agent watches.
+func TestRightsAreThoseOfTheSources(t *testing.T) {
+	var want, listed, watched []string
+	for _, k := range source.Watched() {
+		want = append(want, k.Resource.String())
+	}
+	for _, rule := range find[rbacv1.ClusterRole](t, render(t), "ClusterRole", "netpol-agent").Rules {
+		for _, group := range rule.APIGroups {
+			for _, resource := range rule.Resources {
+				name := schema.GroupResource{Group: group, Resource: resource}.String()
+				if slices.Contains(rule.Verbs, "list") {
+					listed = append(listed, name)
+				}
+				if slices.Contains(rule.Verbs, "watch") {
+					watched = append(watched, name)
+				}
+			}
+		}
+	}
+	slices.Sort(want)
+	slices.Sort(listed)
+	slices.Sort(watched)
+	if !slices.Equal(listed, want) || !slices.Equal(watched, want) {
+		t.Errorf("may list %v and watch %v, and the agent watches %v", listed, watched, want)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
-	"github.com/netpol-agent/netpol-agent/internal/sync"
+	"github.com/netpol-agent/netpol-agent/internal/sync/report"
 )
 
 const root = "../.."
@@ -109,9 +109,9 @@ func TestCommands(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	known := map[string]bool{}
-	for _, m := range sync.NewMetrics("", func() int { return 0 }).Definitions() {
+	for _, m := range report.NewMetrics("", nil, nil).Definitions() {
 		known[m.Name] = true
-		if m.Type == sync.TypeHistogram {
+		if m.Type == report.TypeHistogram {
 			for _, suffix := range []string{"_bucket", "_sum", "_count"} {
 				known[m.Name+suffix] = true
 			}
@@ -127,7 +127,7 @@ func TestMetrics(t *testing.T) {
 // TestEvents holds the documents and the reasons in the code against each other, both ways.
 func TestEvents(t *testing.T) {
 	known := map[string]bool{}
-	for _, m := range regexp.MustCompile(`(?m)^\treason\w+\s*= "([A-Z]\w+)"`).FindAllStringSubmatch(read(t, "internal/sync/kubeevents.go"), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^\tReason\w+\s*= "([A-Z]\w+)"`).FindAllStringSubmatch(read(t, "internal/sync/report/events.go"), -1) {
 		known[m[1]] = false
 	}
 	if len(known) == 0 {

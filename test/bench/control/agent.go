@@ -13,13 +13,13 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler"
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
-	"github.com/netpol-agent/netpol-agent/internal/sync"
+	"github.com/netpol-agent/netpol-agent/internal/sync/engine"
+	"github.com/netpol-agent/netpol-agent/internal/sync/report"
+	"github.com/netpol-agent/netpol-agent/internal/sync/source"
 	"github.com/netpol-agent/netpol-agent/test/bench/cluster"
 	"github.com/netpol-agent/netpol-agent/test/bench/rules"
 	"github.com/netpol-agent/netpol-agent/test/bench/space"
@@ -36,8 +36,8 @@ type commit struct {
 
 // agent is a running engine.
 type agent struct {
-	engine  *sync.Engine
-	queue   *sync.Queue
+	engine  *engine.Engine
+	queue   *engine.Queue
 	rules   *rules.Rules
 	commits chan commit
 	failed  chan error
@@ -52,24 +52,24 @@ func newAgent(s *space.Space, backend string) (*agent, error) {
 		return nil, err
 	}
 	a := &agent{
-		queue:   sync.NewQueue(),
+		queue:   engine.NewQueue(),
 		rules:   r,
 		commits: make(chan commit, 1),
 		failed:  make(chan error, 1),
 		ended:   make(chan struct{}),
 	}
-	health := sync.NewHealth(0, 0, 0)
+	health := report.NewHealth(0)
 	health.Starting("")
-	a.engine = sync.NewEngine(sync.EngineConfig{
-		NewCompiler: func() sync.Compiler { return compiler.New(compiler.Options{Node: cluster.Node}) },
+	a.engine = engine.New(engine.Config{
+		NewCompiler: func() engine.Compiler { return compiler.New(compiler.Options{Node: cluster.Node}) },
 		Backend:     r,
 		Queue:       a.queue,
 		Health:      health,
-		Metrics:     sync.NewMetrics("bench", a.queue.Len),
+		Metrics:     report.NewMetrics("bench", a.queue.Len, health),
 		Log:         slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
-		Hooks: sync.Hooks{
-			Committed: func(_ *program.Program, c sync.Change) { a.commits <- commit{time.Now(), c.All} },
-			Failed: func(err error, _ int) {
+		Hooks: engine.Hooks{
+			Committed: func(_ *program.Program, c engine.Change) { a.commits <- commit{time.Now(), c.All} },
+			Failed: func(err error) {
 				select {
 				case a.failed <- err:
 				default:
@@ -107,24 +107,20 @@ func (a *agent) load(c *cluster.Cluster) {
 }
 
 // put hands over an object's new state, as an informer's handler does.
-func (a *agent) put(o client.Object) {
-	a.queue.Put(sync.Event{Key: keyOf(o), Object: o, At: time.Now()})
-}
+func (a *agent) put(o client.Object) { a.queue.Put(kindOf(o).Update(o)) }
 
 // remove hands over that an object is gone.
-func (a *agent) remove(o client.Object) { a.queue.Put(sync.Event{Key: keyOf(o), At: time.Now()}) }
+func (a *agent) remove(o client.Object) { a.queue.Put(kindOf(o).Gone(o.GetNamespace(), o.GetName())) }
 
-func keyOf(o client.Object) sync.Key {
-	key := sync.Key{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetName()}}
+func kindOf(o client.Object) *source.Kind {
 	switch o.(type) {
 	case *corev1.Pod:
-		key.Kind = sync.Pod
+		return source.Pod
 	case *corev1.Namespace:
-		key.Kind = sync.Namespace
-	case *networkingv1.NetworkPolicy:
-		key.Kind = sync.Policy
+		return source.Namespace
+	default:
+		return source.Policy
 	}
-	return key
 }
 
 // committed waits for the next successful transaction.
@@ -137,21 +133,21 @@ func (a *agent) committed() (commit, error) {
 	case err := <-a.failed:
 		return commit{}, err
 	case <-timer.C:
-		return commit{}, errors.New("an event led to no transaction")
+		return commit{}, errors.New("an update led to no transaction")
 	}
 }
 
-// time gives the time from the moment that an event is handed over to the committed transaction that follows.
-func (a *agent) time(event func()) (time.Duration, error) {
+// time returns the time from the moment that an update is handed over to the committed transaction that follows.
+func (a *agent) time(update func()) (time.Duration, error) {
 	writes := a.rules.Writes
 	start := time.Now()
-	event()
+	update()
 	c, err := a.committed()
 	if err != nil {
 		return 0, err
 	}
 	if a.rules.Writes == writes {
-		return 0, errors.New("an event that should have changed rules changed none")
+		return 0, errors.New("an update that should have changed rules changed none")
 	}
 	return c.at.Sub(start), nil
 }

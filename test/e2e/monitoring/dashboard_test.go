@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/netpol-agent/netpol-agent/internal/sync"
+	"github.com/netpol-agent/netpol-agent/internal/sync/report"
 )
 
 func TestDashboardHasAFormThatGrafanaTakes(t *testing.T) {
@@ -75,9 +75,9 @@ var matcher = regexp.MustCompile(`(\w+)(=~|!=|!~|=)"([^"]*)"`)
 // TestQueriesNameWhatTheAgentExports holds every metric and label value in alerts and dashboard against the
 // definitions.
 func TestQueriesNameWhatTheAgentExports(t *testing.T) {
-	defs := map[string]sync.Metric{}
-	for _, d := range sync.NewMetrics("test", func() int { return 0 }).Definitions() {
-		if d.Type != sync.TypeHistogram {
+	defs := map[string]report.Metric{}
+	for _, d := range report.NewMetrics("test", nil, nil).Definitions() {
+		if d.Type != report.TypeHistogram {
 			defs[d.Name] = d
 			continue
 		}
@@ -109,8 +109,8 @@ func TestQueriesNameWhatTheAgentExports(t *testing.T) {
 	}
 }
 
-func hasValue(d sync.Metric, name, value string) bool {
-	return slices.ContainsFunc(d.Labels, func(l sync.Label) bool {
+func hasValue(d report.Metric, name, value string) bool {
+	return slices.ContainsFunc(d.Labels, func(l report.Label) bool {
 		return l.Name == name && slices.Contains(l.Values, value)
 	})
 }

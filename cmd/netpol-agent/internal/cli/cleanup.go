@@ -10,7 +10,7 @@ import (
 
 	"github.com/netpol-agent/netpol-agent/internal/conntrack"
 	"github.com/netpol-agent/netpol-agent/internal/render/backend"
-	"github.com/netpol-agent/netpol-agent/internal/sync"
+	"github.com/netpol-agent/netpol-agent/internal/sync/report"
 )
 
 func newCleanup() *cobra.Command {
@@ -63,11 +63,11 @@ func runCleanup(cmd *cobra.Command, dryRun, force bool, socket string) error {
 func agentRuns(ctx context.Context, socket string) bool {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	_, err := sync.FetchStatus(ctx, socket)
+	_, err := report.FetchStatus(ctx, socket)
 	return err == nil
 }
 
 func socketFlag(cmd *cobra.Command, socket *string) {
-	cmd.Flags().StringVar(socket, "status-socket", sync.DefaultStatusSocket,
+	cmd.Flags().StringVar(socket, "status-socket", report.DefaultStatusSocket,
 		"Unix socket on which the agent serves its status; a leading @ makes it abstract")
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/netpol-agent/netpol-agent/internal/render"
-	"github.com/netpol-agent/netpol-agent/internal/sync"
+	"github.com/netpol-agent/netpol-agent/internal/sync/report"
 )
 
 // TestHelp expects every command to have a short text, a long text and examples that call it.
@@ -51,17 +51,17 @@ func TestVersionIsNeverEmpty(t *testing.T) {
 
 func TestWriteStatus(t *testing.T) {
 	now := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
-	s := &sync.Status{
+	s := &report.Status{
 		Version: "v1", Node: "w1", Backend: "nftables", Table: "inet netpol-agent",
 		Started: now.Add(-90 * time.Minute), NotReady: []string{"the API server does not answer"},
 		Pending:   2,
 		Installed: map[string]render.Counts{"ipv4": {Rules: 3, Sets: 2, Elements: 10}, "inet": {Chains: 4}},
 		Objects:   map[string]int{"pods": 7, "namespaces": 2},
-		Policies: []sync.PolicyStatus{
+		Policies: []report.PolicyStatus{
 			{Name: "shop/a", State: "enforced"},
 			{Name: "shop/b", State: "partly_understood", Diagnostics: []string{"spec.x: no such thing"}},
 		},
-		Pods: []sync.PodStatus{
+		Pods: []report.PodStatus{
 			{Name: "shop/p", Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1")}, Isolation: "ingress", Ingress: []string{"shop/a", "shop/b"}},
 			{Name: "shop/q", Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.2")}, Isolation: "none"},
 		},

@@ -14,6 +14,7 @@ import (
 
 	"github.com/netpol-agent/netpol-agent/internal/render/backend"
 	"github.com/netpol-agent/netpol-agent/internal/sync"
+	"github.com/netpol-agent/netpol-agent/internal/sync/engine"
 )
 
 // nodeNameEnv is the environment variable that the DaemonSet fills with spec.nodeName.
@@ -87,12 +88,12 @@ func (f *runFlags) run(cmd *cobra.Command) error {
 	return sync.Run(cmd.Context(), f.config)
 }
 
-func (f *runFlags) openBackend(o sync.BackendObserver) (*sync.Opened, error) {
+func (f *runFlags) openBackend(o engine.BackendObserver) (*engine.Opened, error) {
 	c, err := backend.Open(backend.Config{Backend: f.backend.value, Variant: f.variant.value, LockWaited: o.LockWaited})
 	if err != nil {
 		return nil, err
 	}
-	return &sync.Opened{
+	return &engine.Opened{
 		Backend: c, Name: c.Name, Reason: c.Reason, PreciseDrift: c.Name != backend.NFTables, Sweep: c.Sweep, Close: c.Close,
 	}, nil
 }

@@ -13,7 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/netpol-agent/netpol-agent/internal/sync"
+	"github.com/netpol-agent/netpol-agent/internal/sync/report"
 )
 
 func newStatus() *cobra.Command {
@@ -40,7 +40,7 @@ Exit status: 0 if an agent answered, ready or not.`,
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx, cancel := context.WithTimeout(cmd.Context(), 15*time.Second)
 		defer cancel()
-		s, err := sync.FetchStatus(ctx, socket)
+		s, err := report.FetchStatus(ctx, socket)
 		if err != nil {
 			return err
 		}
@@ -53,7 +53,7 @@ Exit status: 0 if an agent answered, ready or not.`,
 }
 
 // writeStatus prints the status as text. Times are relative to now.
-func writeStatus(out io.Writer, s *sync.Status, now time.Time) error {
+func writeStatus(out io.Writer, s *report.Status, now time.Time) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row := func(cells ...any) { fmt.Fprintln(w, strings.TrimRight(join(cells), "\t ")) }
 	row("Node", s.Node)
