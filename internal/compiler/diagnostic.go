@@ -1,14 +1,15 @@
 package compiler
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
+
+	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 )
 
 // Diagnostic describes one part of a policy that was not understood, and what follows from that.
 type Diagnostic struct {
-	Namespace, Policy string
+	Policy program.PolicyRef
 	// Field is the path of the part, as in "spec.ingress[0].from[1].ipBlock.cidr".
 	Field string
 	// Message says what is wrong and what the part means now.
@@ -17,7 +18,7 @@ type Diagnostic struct {
 
 // String returns one line with the object, the field and the message.
 func (d Diagnostic) String() string {
-	return fmt.Sprintf("NetworkPolicy %s/%s: %s: %s", d.Namespace, d.Policy, d.Field, d.Message)
+	return fmt.Sprintf("%s %s: %s: %s", d.Policy.Kind, d.Policy, d.Field, d.Message)
 }
 
 // Diagnostics returns every diagnostic, by policy and then in the order of the object's fields.
@@ -26,8 +27,6 @@ func (c *Compiler) Diagnostics() []Diagnostic {
 	for _, p := range c.policies {
 		out = append(out, p.diagnostics...)
 	}
-	slices.SortStableFunc(out, func(a, b Diagnostic) int {
-		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Policy, b.Policy))
-	})
+	slices.SortStableFunc(out, func(a, b Diagnostic) int { return a.Policy.Compare(b.Policy) })
 	return out
 }

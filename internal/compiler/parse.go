@@ -55,7 +55,7 @@ func parsePolicy(np *networkingv1.NetworkPolicy) *parsed {
 
 func (ps *parser) diagnose(field, format string, args ...any) {
 	ps.out.diagnostics = append(ps.out.diagnostics, Diagnostic{
-		Namespace: ps.np.Namespace, Policy: ps.np.Name, Field: field, Message: fmt.Sprintf(format, args...),
+		Policy: program.PolicyRef{Namespace: ps.np.Namespace, Name: ps.np.Name}, Field: field, Message: fmt.Sprintf(format, args...),
 	})
 }
 

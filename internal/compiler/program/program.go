@@ -83,6 +83,9 @@ func (r PolicyRef) String() string {
 	return r.Namespace + "/" + r.Name
 }
 
+// MarshalText implements encoding.TextMarshaler: JSON shows a reference as String does.
+func (r PolicyRef) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
 // Compare orders references by kind, namespace and name.
 func (r PolicyRef) Compare(o PolicyRef) int {
 	return cmp.Or(cmp.Compare(r.Kind, o.Kind), cmp.Compare(r.Namespace, o.Namespace), cmp.Compare(r.Name, o.Name))

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler"
+	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render"
 	"github.com/netpol-agent/netpol-agent/internal/sync/report"
 	"github.com/netpol-agent/netpol-agent/internal/sync/source"
@@ -40,13 +41,13 @@ func (e *Engine) diagnose() {
 		now[d] = struct{}{}
 		if _, ok := e.told[d]; !ok {
 			changed = true
-			e.log.Warn("policy is not fully understood", "policy", report.PolicyOf(d).String(), "field", d.Field, "problem", d.Message)
+			e.log.Warn("policy is not fully understood", "policy", d.Policy.String(), "field", d.Field, "problem", d.Message)
 		}
 	}
 	for d := range e.told {
 		if _, ok := now[d]; !ok {
 			changed = true
-			e.log.Info("problem of a policy is gone", "policy", report.PolicyOf(d).String(), "field", d.Field)
+			e.log.Info("problem of a policy is gone", "policy", d.Policy.String(), "field", d.Field)
 		}
 	}
 	e.told = now
@@ -58,12 +59,13 @@ func (e *Engine) diagnose() {
 
 // problems returns the diagnostics of each policy object that has any, sorted by name.
 func (e *Engine) problems(diags []compiler.Diagnostic) []report.PolicyProblems {
-	byPolicy := map[types.NamespacedName][]compiler.Diagnostic{}
+	byPolicy := map[program.PolicyRef][]compiler.Diagnostic{}
 	for _, d := range diags {
-		byPolicy[report.PolicyOf(d)] = append(byPolicy[report.PolicyOf(d)], d)
+		byPolicy[d.Policy] = append(byPolicy[d.Policy], d)
 	}
 	out := make([]report.PolicyProblems, 0, len(byPolicy))
-	for name, ds := range byPolicy {
+	for ref, ds := range byPolicy {
+		name := types.NamespacedName{Namespace: ref.Namespace, Name: ref.Name}
 		if np, ok := e.model.objects[source.Policy][name].(*networkingv1.NetworkPolicy); ok {
 			out = append(out, report.PolicyProblems{Policy: np, Diagnostics: ds})
 		}

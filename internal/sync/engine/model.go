@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"cmp"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -140,15 +139,13 @@ func (m *model) diagnostics() []compiler.Diagnostic {
 	for key, err := range m.faults {
 		if key.Kind == source.Policy {
 			failed = append(failed, compiler.Diagnostic{
-				Namespace: key.Namespace, Policy: key.Name,
+				Policy: program.PolicyRef{Namespace: key.Namespace, Name: key.Name},
 				Message: fmt.Sprintf("the agent failed on this object (%v); its last good state stays in force, "+
 					"or, if there is none, its pods are isolated without any exception", err),
 			})
 		}
 	}
-	slices.SortFunc(failed, func(a, b compiler.Diagnostic) int {
-		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Policy, b.Policy))
-	})
+	slices.SortFunc(failed, func(a, b compiler.Diagnostic) int { return a.Policy.Compare(b.Policy) })
 	return slices.Concat(m.compiler.Diagnostics(), failed)
 }
 

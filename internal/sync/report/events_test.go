@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler"
+	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/test/agenttest"
 )
 
@@ -69,7 +70,7 @@ func emitter(t *testing.T, node string, s *eventStore) *Events {
 func problemsOf(np *networkingv1.NetworkPolicy, fields ...string) PolicyProblems {
 	r := PolicyProblems{Policy: np}
 	for _, f := range fields {
-		r.Diagnostics = append(r.Diagnostics, compiler.Diagnostic{Namespace: np.Namespace, Policy: np.Name, Field: f, Message: "is not understood"})
+		r.Diagnostics = append(r.Diagnostics, compiler.Diagnostic{Policy: program.PolicyRef{Namespace: np.Namespace, Name: np.Name}, Field: f, Message: "is not understood"})
 	}
 	return r
 }

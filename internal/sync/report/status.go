@@ -92,27 +92,23 @@ func (s *Status) String() string {
 	return "not ready: " + strings.Join(s.NotReady, "; ")
 }
 
-// PolicyOf returns the name of the policy that a diagnostic is about.
-func PolicyOf(d compiler.Diagnostic) types.NamespacedName {
-	return types.NamespacedName{Namespace: d.Namespace, Name: d.Policy}
-}
-
 // textOf returns a diagnostic's field and message.
 func textOf(d compiler.Diagnostic) string { return strings.TrimPrefix(d.Field+": "+d.Message, ": ") }
 
 // policyStatuses returns the status of each known policy, sorted by name.
 func policyStatuses(st State) []PolicyStatus {
-	texts := map[types.NamespacedName][]string{}
+	texts := map[program.PolicyRef][]string{}
 	for _, d := range st.Diagnostics {
-		texts[PolicyOf(d)] = append(texts[PolicyOf(d)], textOf(d))
+		texts[d.Policy] = append(texts[d.Policy], textOf(d))
 	}
 	out := make([]PolicyStatus, 0, len(st.Policies))
 	for _, name := range st.Policies {
-		s := PolicyStatus{Name: name.String(), State: stateIdle, Diagnostics: texts[name]}
+		ref := program.PolicyRef{Namespace: name.Namespace, Name: name.Name}
+		s := PolicyStatus{Name: ref.String(), State: stateIdle, Diagnostics: texts[ref]}
 		switch {
 		case len(s.Diagnostics) > 0:
 			s.State = statePartly
-		case st.Program.Policies[program.PolicyRef{Namespace: name.Namespace, Name: name.Name}] != nil:
+		case st.Program.Policies[ref] != nil:
 			s.State = stateEnforced
 		}
 		out = append(out, s)

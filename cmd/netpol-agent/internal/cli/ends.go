@@ -11,7 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler"
-	"github.com/netpol-agent/netpol-agent/internal/manifest"
 )
 
 // end is one end of the connection that explain is asked about.
@@ -154,9 +153,4 @@ func (f *explainFlags) portOf(to *end) (uint16, error) {
 		port = number
 	}
 	return port, nil
-}
-
-func policyRef(name string) manifest.Ref {
-	ns, n, _ := strings.Cut(name, "/")
-	return manifest.PolicyRef(ns, n)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/compiler"
 	"github.com/netpol-agent/netpol-agent/internal/compiler/evaluator"
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
+	"github.com/netpol-agent/netpol-agent/internal/manifest"
 )
 
 // explainFlags are the flags of explain: the question.
@@ -160,9 +162,9 @@ type pair struct {
 
 // side is one end's part of an answer.
 type side struct {
-	Allowed    bool     `json:"allowed"`
-	IsolatedBy []string `json:"isolatedBy"`
-	AllowedBy  []string `json:"allowedBy"`
+	Allowed    bool                `json:"allowed"`
+	IsolatedBy []program.PolicyRef `json:"isolatedBy"`
+	AllowedBy  []string            `json:"allowedBy"`
 }
 
 // answer judges each pair of addresses of one family.
@@ -235,10 +237,10 @@ func sideOf(j *evaluator.Judgement) *side {
 	if j == nil {
 		return nil
 	}
-	s := &side{Allowed: j.Accepts(), IsolatedBy: []string{}, AllowedBy: []string{}}
+	s := &side{Allowed: j.Accepts(), IsolatedBy: []program.PolicyRef{}, AllowedBy: []string{}}
 	for _, st := range j.Stacks {
 		for _, p := range st.Policies {
-			s.IsolatedBy = append(s.IsolatedBy, p.String())
+			s.IsolatedBy = append(s.IsolatedBy, p)
 		}
 		if st.By != nil && st.Verdict == program.Accept {
 			s.AllowedBy = append(s.AllowedBy, st.By.String())
@@ -248,18 +250,16 @@ func sideOf(j *evaluator.Judgement) *side {
 }
 
 // policies returns the policies that isolate either end, in the order in which the answer names them.
-func (a *answer) policies() []string {
-	var out []string
-	seen := map[string]bool{}
+func (a *answer) policies() []program.PolicyRef {
+	var out []program.PolicyRef
 	for _, p := range a.Pairs {
 		for _, s := range []*side{p.Egress, p.Ingress} {
 			if s == nil {
 				continue
 			}
-			for _, name := range s.IsolatedBy {
-				if !seen[name] {
-					seen[name] = true
-					out = append(out, name)
+			for _, ref := range s.IsolatedBy {
+				if !slices.Contains(out, ref) {
+					out = append(out, ref)
 				}
 			}
 		}
@@ -269,17 +269,8 @@ func (a *answer) policies() []string {
 
 // relevant returns the diagnostics of policies that isolate either end.
 func (a *answer) relevant(all []compiler.Diagnostic) []compiler.Diagnostic {
-	names := map[string]bool{}
-	for _, name := range a.policies() {
-		names[name] = true
-	}
-	var out []compiler.Diagnostic
-	for _, d := range all {
-		if names[d.Namespace+"/"+d.Policy] {
-			out = append(out, d)
-		}
-	}
-	return out
+	policies := a.policies()
+	return slices.DeleteFunc(all, func(d compiler.Diagnostic) bool { return !slices.Contains(policies, d.Policy) })
 }
 
 // write prints the answer as text.
@@ -301,20 +292,20 @@ func (a *answer) write(w io.Writer, objs *objects) {
 // writePlaces prints the files and lines of the policies that isolate either end.
 func (a *answer) writePlaces(w io.Writer, objs *objects) {
 	heading := "  the policies are defined in\n"
-	for _, name := range a.policies() {
-		if place := objs.place(name); place != "" {
-			fmt.Fprintf(w, "%s    %s: %s\n", heading, name, place)
+	for _, ref := range a.policies() {
+		if place := objs.place(ref); place != "" {
+			fmt.Fprintf(w, "%s    %s: %s\n", heading, ref, place)
 			heading = ""
 		}
 	}
 }
 
-// place returns the file and line of a policy ("namespace/name"), or nothing if it came from a cluster.
-func (o *objects) place(policy string) string {
+// place returns the file and line of a policy, or nothing if it came from a cluster.
+func (o *objects) place(ref program.PolicyRef) string {
 	if o.source == nil {
 		return ""
 	}
-	file, line, _, ok := o.source.Find(policyRef(policy), "")
+	file, line, _, ok := o.source.Find(manifest.PolicyRef(ref.Namespace, ref.Name), "")
 	if !ok {
 		return ""
 	}

@@ -110,7 +110,7 @@ func (o *objects) tellDiagnostics(cmd *cobra.Command, diagnostics []compiler.Dia
 	for _, d := range diagnostics {
 		place := ""
 		if o.source != nil {
-			if file, line, column, ok := o.source.Find(manifest.PolicyRef(d.Namespace, d.Policy), d.Field); ok {
+			if file, line, column, ok := o.source.Find(manifest.PolicyRef(d.Policy.Namespace, d.Policy.Name), d.Field); ok {
 				place = fmt.Sprintf("%s:%d:%d: ", file, line, column)
 			}
 		}
