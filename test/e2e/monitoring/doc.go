@@ -2,5 +2,5 @@
 // dashboard's form, and, in a real cluster with a real Prometheus, that metrics, rules and dashboard fit together. The
 // test in the cluster has the build tag e2e and needs root; "make monitoring-test" runs it.
 //
-// What each metric means is defined in internal/sync; here it is only held against what a cluster shows.
+// What each metric means is defined in internal/sync/report; here it is only held against what a cluster shows.
 package monitoring
