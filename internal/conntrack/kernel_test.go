@@ -335,23 +335,33 @@ func TestKernelNewEntryOfTheSameTupleSurvives(t *testing.T) {
 	track(t, ns)
 	h, table := handle(t, ns), open(t, ns)
 	there, back := tuple(unix.IPPROTO_UDP, "10.1.0.1", 1000, "10.2.0.1", 53), tuple(unix.IPPROTO_UDP, "10.2.0.1", 53, "10.1.0.1", 1000)
+	of := func() (out Flow) {
+		if err := table.Dump(t.Context(), addrSet("10.1.0.1"), func(f Flow) { out = f }); err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	remove := func(f Flow) {
+		if deleted, err := table.Delete(&f); !deleted || err != nil {
+			t.Fatalf("deleted %t, %v", deleted, err)
+		}
+	}
 	insert(t, h, there, back, unix.AF_INET)
-	var old Flow
-	if err := table.Dump(t.Context(), addrSet("10.1.0.1"), func(f Flow) { old = f }); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := table.Delete(&old); err != nil {
-		t.Fatal(err)
-	}
-	// The kernel may give a new entry the memory, and with it the identity, of one that is gone; two differ.
-	insert(t, h, tuple(unix.IPPROTO_UDP, "10.1.0.9", 1, "10.2.0.1", 53), tuple(unix.IPPROTO_UDP, "10.2.0.1", 53, "10.1.0.9", 1), unix.AF_INET)
-	insert(t, h, there, back, unix.AF_INET)
-	var now Flow
-	if err := table.Dump(t.Context(), addrSet("10.1.0.1"), func(f Flow) { now = f }); err != nil {
-		t.Fatal(err)
-	}
-	if slices.Equal(now.key.id, old.key.id) {
-		t.Skip("the kernel gave both entries the same identity")
+	old := of()
+	remove(old)
+	// The kernel derives an entry's identity from its tuple and its memory. Other entries occupy what memory is free, until
+	// the tuple gets memory that the old entry did not have.
+	for port := uint16(1); ; port++ {
+		insert(t, h, tuple(unix.IPPROTO_UDP, "10.1.0.9", port, "10.2.0.1", 53), tuple(unix.IPPROTO_UDP, "10.2.0.1", 53, "10.1.0.9", port), unix.AF_INET)
+		insert(t, h, there, back, unix.AF_INET)
+		now := of()
+		if !slices.Equal(now.key.id, old.key.id) {
+			break
+		}
+		if port == 1000 {
+			t.Fatal("the kernel gives every entry of the tuple the same identity")
+		}
+		remove(now)
 	}
 	if deleted, err := table.Delete(&old); deleted || err != nil {
 		t.Errorf("deleted an entry that was never judged: %t, %v", deleted, err)
