@@ -10,6 +10,7 @@ import (
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler"
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
+	"github.com/netpol-agent/netpol-agent/internal/render"
 )
 
 // ErrStopped is what Engine.Do gives after the engine has ended.
@@ -18,7 +19,7 @@ var ErrStopped = errors.New("the engine has ended")
 // EngineConfig is what an Engine works with.
 type EngineConfig struct {
 	NewCompiler func() Compiler
-	Backend     Backend
+	Backend     render.Backend
 	Queue       *Queue
 	Health      *Health
 	Metrics     *Metrics
@@ -26,12 +27,10 @@ type EngineConfig struct {
 	Hooks       Hooks
 	// Resync is the time between two full comparisons of kernel and program; 0 means 60 s.
 	Resync time.Duration
-	// Drift is the time between two cheap looks whether somebody else changed the kernel's rules; 0 means 1 s, or half
-	// of it with PreciseDrift, because a rule in front of ours lets packets through.
+	// Drift is the time between two cheap checks whether somebody else changed the kernel's rules; 0 means 1 s, or half
+	// of it if the check is precise, because a rule in front of ours lets packets through. A precise check is not put off
+	// after a comparison that took long; otherwise others' frequent commits could keep us comparing.
 	Drift time.Duration
-	// PreciseDrift says that the backend's look finds changes of our own rules alone. Then it is not put off after a
-	// comparison that took long, as it is where others' busy commits would keep us comparing.
-	PreciseDrift bool
 }
 
 // Hooks are called in the engine's goroutine. They must not block; nil ones are left out.
@@ -95,7 +94,7 @@ type Engine struct {
 // NewEngine gives an engine that has not begun.
 func NewEngine(cfg EngineConfig) *Engine {
 	cfg.Resync = orDefault(cfg.Resync, 60*time.Second)
-	if cfg.PreciseDrift {
+	if cfg.Backend.PreciseDrift() {
 		cfg.Drift = orDefault(cfg.Drift, 500*time.Millisecond)
 	}
 	cfg.Drift = orDefault(cfg.Drift, time.Second)

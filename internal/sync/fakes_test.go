@@ -82,6 +82,8 @@ func (f *fakeBackend) Drifted() (bool, error) {
 	return f.drifted, nil
 }
 
+func (f *fakeBackend) PreciseDrift() bool { return false }
+
 func (f *fakeBackend) Counts() map[string]render.Counts {
 	return map[string]render.Counts{"ipv4": {Rules: 3, Chains: 2, Sets: 1, Elements: 7}}
 }

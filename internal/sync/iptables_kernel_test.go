@@ -28,7 +28,7 @@ func TestKernelIPTablesStaysFirst(t *testing.T) {
 			m := &machine{node: ns, queue: NewQueue(), health: NewHealth(0, 0, 0)}
 			m.engine = NewEngine(EngineConfig{
 				NewCompiler: func() Compiler { return compiler.New(compiler.Options{Node: testNode}) },
-				Backend:     iptables.New(tools, iptables.Options{Variant: string(v)}), PreciseDrift: true, Queue: m.queue,
+				Backend:     iptables.New(tools, iptables.Options{}), Queue: m.queue,
 				Health: m.health, Metrics: NewMetrics("test", m.queue.Len), Log: quiet(),
 			})
 			m.start(t, func(ctx context.Context) { // the tools act where the engine's thread is

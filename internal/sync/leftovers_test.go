@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/netpol-agent/netpol-agent/internal/render"
 )
 
 // TestRunSweepsWhatOthersLeft lets the removal of another backend's rules fail at first: that is told and tried again,
@@ -15,8 +17,8 @@ func TestRunSweepsWhatOthersLeft(t *testing.T) {
 	b.set(func() { b.fail = func(n int) error { return map[bool]error{true: errKernel}[n < 2] } })
 	cfg := testConfig(t, newFakeAPI(t, testNode).config(), b)
 	var tries atomic.Int32
-	cfg.OpenBackend = func(BackendObserver) (*Opened, error) {
-		return &Opened{Backend: b, Name: "fake", Reason: "a test", Sweep: func() ([]string, error) {
+	cfg.OpenBackend = func(render.Observer) (*render.Opened, error) {
+		return &render.Opened{Backend: b, Name: "fake", Reason: "a test", Sweep: func() ([]string, error) {
 			if calls := b.seen(); len(calls) < 3 {
 				t.Errorf("swept after %d writes, of which none succeeded", len(calls))
 			}

@@ -26,6 +26,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/conntrack"
 	"github.com/netpol-agent/netpol-agent/internal/neighbour"
+	"github.com/netpol-agent/netpol-agent/internal/render"
 )
 
 // Config says how the agent runs.
@@ -38,7 +39,7 @@ type Config struct {
 	REST *rest.Config
 	// OpenBackend chooses and opens the renderer. Errors say in one line what is missing; nothing is written by
 	// opening.
-	OpenBackend func(BackendObserver) (*Opened, error)
+	OpenBackend func(render.Observer) (*render.Opened, error)
 	// HealthAddr serves /healthz and /readyz, MetricsAddr /metrics; "" or "0" means not at all.
 	HealthAddr, MetricsAddr string
 	// StatusSocket answers `status`; "" means DefaultStatusSocket.
@@ -102,7 +103,7 @@ type agent struct {
 
 	healthPort, metricsPort net.Listener
 	statusPort              *net.UnixListener
-	backend                 *Opened
+	backend                 *render.Opened
 	leftovers               *leftovers
 	table                   *conntrack.Table
 	client                  kubernetes.Interface
@@ -129,7 +130,7 @@ func (a *agent) open(ctx context.Context) (err error) {
 	if a.statusPort, err = listenStatus(orDefault(a.cfg.StatusSocket, DefaultStatusSocket)); err != nil {
 		return err
 	}
-	if a.backend, err = a.cfg.OpenBackend(BackendObserver{LockWaited: a.metrics.lockWaited}); err != nil {
+	if a.backend, err = a.cfg.OpenBackend(render.Observer{LockWaited: a.metrics.lockWaited}); err != nil {
 		return err
 	}
 	if a.table, err = conntrack.Open(); err != nil {
@@ -187,7 +188,7 @@ func (a *agent) assemble() {
 	a.leftovers = newLeftovers(a.metrics, a.log)
 	a.engine = NewEngine(EngineConfig{
 		NewCompiler: func() Compiler { return compiler.New(compiler.Options{Node: a.cfg.Node}) },
-		Backend:     a.backend.Backend, PreciseDrift: a.backend.PreciseDrift, Queue: a.queue, Health: a.health, Metrics: a.metrics, Log: a.log, Resync: a.cfg.Resync,
+		Backend:     a.backend.Backend, Queue: a.queue, Health: a.health, Metrics: a.metrics, Log: a.log, Resync: a.cfg.Resync,
 		Hooks: Hooks{
 			Committed: a.committed,
 			Failed: func(err error, _ int) {

@@ -18,6 +18,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
+
+	"github.com/netpol-agent/netpol-agent/internal/render"
 )
 
 func TestMain(m *testing.M) {
@@ -32,8 +34,8 @@ func testConfig(t *testing.T, api *rest.Config, b *fakeBackend) Config {
 	t.Helper()
 	return Config{
 		Version: "test", Node: testNode, REST: api,
-		OpenBackend: func(BackendObserver) (*Opened, error) {
-			return &Opened{Backend: b, Name: "fake", Reason: "a test"}, nil
+		OpenBackend: func(render.Observer) (*render.Opened, error) {
+			return &render.Opened{Backend: b, Name: "fake", Reason: "a test"}, nil
 		},
 		HealthAddr: freePort(t), MetricsAddr: freePort(t),
 		StatusSocket: fmt.Sprintf("@netpol-agent-test-%d-%d", os.Getpid(), socketNumber.Add(1)),
@@ -157,9 +159,9 @@ func TestRunWithAPortInUse(t *testing.T) {
 	} {
 		cfg := testConfig(t, newFakeAPI(t, testNode).config(), &fakeBackend{})
 		set(&cfg)
-		cfg.OpenBackend = func(BackendObserver) (*Opened, error) {
+		cfg.OpenBackend = func(render.Observer) (*render.Opened, error) {
 			t.Error("the backend was opened")
-			return &Opened{Backend: &fakeBackend{}}, nil
+			return &render.Opened{Backend: &fakeBackend{}}, nil
 		}
 		oneLine(t, Run(t.Context(), cfg), "in use", l.Addr().String(), flag)
 	}
@@ -175,7 +177,7 @@ func TestRunTwiceOnOneNode(t *testing.T) {
 
 func TestRunWithoutTheRightToChangeRules(t *testing.T) {
 	cfg := testConfig(t, newFakeAPI(t, testNode).config(), &fakeBackend{})
-	cfg.OpenBackend = func(BackendObserver) (*Opened, error) { return nil, errors.New("needs CAP_NET_ADMIN") }
+	cfg.OpenBackend = func(render.Observer) (*render.Opened, error) { return nil, errors.New("needs CAP_NET_ADMIN") }
 	oneLine(t, Run(t.Context(), cfg), "CAP_NET_ADMIN")
 }
 

@@ -37,7 +37,7 @@ func TestKernelXtablesLockIsCounted(t *testing.T) {
 	}
 	m.engine = NewEngine(EngineConfig{
 		NewCompiler: func() Compiler { return compiler.New(compiler.Options{Node: testNode}) },
-		Backend:     iptables.New(tools, iptables.Options{Variant: string(iptools.Legacy)}), PreciseDrift: true, Queue: m.queue,
+		Backend:     iptables.New(tools, iptables.Options{}), Queue: m.queue,
 		Health: m.health, Metrics: metrics, Log: quiet(),
 	})
 	if err := syscall.Flock(int(held.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {

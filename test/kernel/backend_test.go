@@ -14,6 +14,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/render/nft"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/kernel"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
+	"github.com/netpol-agent/netpol-agent/test/iptfake"
 	"github.com/netpol-agent/netpol-agent/test/kernel/lab"
 	"github.com/netpol-agent/netpol-agent/test/testns"
 	"github.com/netpol-agent/netpol-agent/test/testns/xtables"
@@ -117,15 +118,11 @@ func (nftBackend) trace(p *program.Program, pkt tracedPacket) (bool, string) {
 type iptBackend struct{ xtables.Programs }
 
 func (b iptBackend) renderer(int) renderer {
-	return iptables.New(b, iptables.Options{Variant: string(b.Variant())})
-}
-
-func (b iptBackend) place() iptables.Place {
-	return iptables.Place{Name: b.Variant().Name(), Kernel: b}
+	return iptables.New(b, iptables.Options{})
 }
 
 func (b iptBackend) remove() error {
-	_, err := iptables.Cleanup([]iptables.Place{b.place()}, false)
+	_, err := iptables.Cleanup([]iptables.Kernel{b}, false)
 	return err
 }
 
@@ -134,7 +131,7 @@ func (iptBackend) trace(p *program.Program, pkt tracedPacket) (bool, string) {
 	if pkt.output {
 		chain = iprules.ChainOutput
 	}
-	pass, steps := iptables.Render(p).Table(iprules.FamilyOf(pkt.src)).Trace(chain, iprules.Packet{
+	pass, steps := iptfake.Trace(iptables.Render(p).Table(iprules.FamilyOf(pkt.src)), chain, iptfake.Packet{
 		Src: pkt.src, Dst: pkt.dst, Protocol: pkt.protocol, DstPort: pkt.dstPort, ICMPv6Type: pkt.icmpType, SYN: true, LocalSource: pkt.local,
 	})
 	return pass, strings.Join(steps, "\n")

@@ -9,12 +9,8 @@ import (
 
 	ipkernel "github.com/netpol-agent/netpol-agent/internal/render/iptables/kernel"
 	nftkernel "github.com/netpol-agent/netpol-agent/internal/render/nft/kernel"
-	engine "github.com/netpol-agent/netpol-agent/internal/sync"
 	"github.com/netpol-agent/netpol-agent/test/testns"
 )
-
-// The engine can use what was chosen.
-var _ engine.Backend = (*Chosen)(nil)
 
 // fakeNode is a machine that has what it is told.
 func fakeNode(nftErr, iptErr error, others ipkernel.Variant) node {

@@ -90,7 +90,7 @@ func TestGolden(t *testing.T) {
 func TestKernelTakesEveryGolden(t *testing.T) {
 	eachVariant(t, func(t *testing.T, k inNS) {
 		for name, p := range goldens(t) {
-			r := iptables.New(k, options(k))
+			r := iptables.New(k, everyTime)
 			if _, err := r.Sync(p); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}

@@ -64,16 +64,8 @@ func eachVariant(t *testing.T, f func(t *testing.T, k inNS)) {
 	}
 }
 
-func options(k inNS) iptables.Options {
-	return iptables.Options{Variant: string(k.Variant()), FullCheck: 1}
-}
-
-func places(kernels ...inNS) (out []iptables.Place) {
-	for _, k := range kernels {
-		out = append(out, iptables.Place{Name: k.Variant().Name(), Kernel: k})
-	}
-	return out
-}
+// everyTime makes each check for drift compare everything.
+var everyTime = iptables.Options{FullCheck: 1}
 
 func sync(t *testing.T, k iptables.Kernel, p *program.Program) render.Stats {
 	t.Helper()
@@ -120,7 +112,7 @@ func play(seed uint64, each func(c *compiler.Compiler)) *compiler.Compiler {
 func TestKernelTakesHistories(t *testing.T) {
 	eachVariant(t, func(t *testing.T, k inNS) {
 		for seed := range uint64(6) {
-			r := iptables.New(k, options(k))
+			r := iptables.New(k, everyTime)
 			steps := 0
 			c := play(seed, func(c *compiler.Compiler) {
 				if steps++; steps%4 != 0 {
@@ -138,7 +130,7 @@ func TestKernelTakesHistories(t *testing.T) {
 				t.Errorf("seed %d: a restart changed %+v", seed, stats)
 			}
 		}
-		if _, err := iptables.Cleanup(places(k), false); err != nil {
+		if _, err := iptables.Cleanup([]iptables.Kernel{k}, false); err != nil {
 			t.Fatal(err)
 		}
 		nothingLeft(t, k)
@@ -210,7 +202,7 @@ func everyWord() *program.Program {
 // TestKernelTakesEveryWord loads every kind of match and a tree of several levels, and reads back the same.
 func TestKernelTakesEveryWord(t *testing.T) {
 	eachVariant(t, func(t *testing.T, k inNS) {
-		r := iptables.New(k, options(k))
+		r := iptables.New(k, everyTime)
 		p := everyWord()
 		if _, err := r.Sync(p); err != nil {
 			t.Fatal(err)
@@ -226,7 +218,7 @@ func TestKernelTakesEveryWord(t *testing.T) {
 // strangers' own rules stay.
 func TestKernelRepairs(t *testing.T) {
 	eachVariant(t, func(t *testing.T, k inNS) {
-		r, full := iptables.New(k, iptables.Options{}), iptables.New(k, options(k))
+		r, full := iptables.New(k, iptables.Options{}), iptables.New(k, everyTime)
 		p := everyWord()
 		for _, x := range []*iptables.Renderer{r, full} {
 			if _, err := x.Sync(p); err != nil {
@@ -282,10 +274,10 @@ func TestKernelLeavesOthersAlone(t *testing.T) {
 		k.iptables(t, "-A", "FORWARD", "-j", "KUBE-FORWARD")
 		before := k.iptables(t, "-S")
 		sync(t, k, everyWord())
-		if gone, err := iptables.Cleanup(places(k), true); err != nil || len(gone) != 3 {
+		if gone, err := iptables.Cleanup([]iptables.Kernel{k}, true); err != nil || len(gone) != 3 {
 			t.Errorf("dry run: %v, %v", gone, err)
 		}
-		if _, err := iptables.Cleanup(places(k), false); err != nil {
+		if _, err := iptables.Cleanup([]iptables.Kernel{k}, false); err != nil {
 			t.Fatal(err)
 		}
 		nothingLeft(t, k)
@@ -310,12 +302,12 @@ func TestKernelChangesVariant(t *testing.T) {
 		delete(after.Sets, "names")
 		after.Policies["ns/p"].Ingress, after.Policies["ns/p"].Egress = after.Policies["ns/p"].Ingress[:1], nil
 		sync(t, other, before)
-		r := iptables.New(k, options(k))
+		r := iptables.New(k, everyTime)
 		if stats, err := r.Sync(after); err != nil || stats.Left == nil || !strings.Contains(stats.Left.Error(), "in use") {
 			t.Fatalf("left %v, %v", stats.Left, err)
 		}
 		noDrift(t, r)
-		gone, err := iptables.Chains(places(other), false)
+		gone, err := iptables.Chains([]iptables.Kernel{other}, false)
 		if err != nil || len(gone) != 2 || !strings.HasPrefix(gone[0], v.Name()+" ipv4: ") {
 			t.Errorf("removed %q, %v", gone, err)
 		}
@@ -331,7 +323,7 @@ func TestKernelChangesVariant(t *testing.T) {
 			t.Errorf("not all removed: %+v", stats)
 		}
 		sync(t, other, before)
-		if _, err := iptables.Cleanup(places(k, other), false); err != nil {
+		if _, err := iptables.Cleanup([]iptables.Kernel{k, other}, false); err != nil {
 			t.Fatal(err)
 		}
 		nothingLeft(t, k)

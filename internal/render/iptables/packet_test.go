@@ -157,7 +157,7 @@ func TestKernelJudgesPackets(t *testing.T) {
 	eachVariant(t, func(t *testing.T, k inNS) {
 		all := wire(t, k.ns)
 		p := testProgram()
-		r := iptables.New(k, options(k))
+		r := iptables.New(k, everyTime)
 		if _, err := r.Sync(p); err != nil {
 			t.Fatal(err)
 		}
@@ -209,7 +209,7 @@ func TestKernelChangesUnderTraffic(t *testing.T) {
 	eachVariant(t, func(t *testing.T, k inNS) {
 		all := wire(t, k.ns)
 		p := testProgram()
-		r := iptables.New(k, options(k))
+		r := iptables.New(k, everyTime)
 		if _, err := r.Sync(p); err != nil {
 			t.Fatal(err)
 		}
@@ -237,7 +237,7 @@ func TestKernelChangesUnderTraffic(t *testing.T) {
 			d.Policies["ns/extra"], d.Sets["extra"] = struct{}{}, map[program.Member]struct{}{}
 			d.Stacks["a"] = struct{}{}
 			if i%10 == 9 {
-				r = iptables.New(k, options(k))
+				r = iptables.New(k, everyTime)
 			}
 			if _, err := r.Apply(p, d); err != nil {
 				t.Fatal(err)

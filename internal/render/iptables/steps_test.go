@@ -13,6 +13,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
+	"github.com/netpol-agent/netpol-agent/test/iptfake"
 )
 
 // counted counts the programs that are run, and kills the agent before the one with the number killAt.
@@ -74,7 +75,7 @@ func (k *counted) take() string {
 func TestKernelCountsPrograms(t *testing.T) {
 	eachVariant(t, func(t *testing.T, in inNS) {
 		k := &counted{inNS: in}
-		r := iptables.New(k, options(in))
+		r := iptables.New(k, everyTime)
 		p := everyWord()
 		if _, err := r.Sync(p); err != nil {
 			t.Fatal(err)
@@ -125,9 +126,9 @@ func TestKernelKilledAtEachStep(t *testing.T) {
 		for at := 1; ; at++ {
 			sync(t, in, before)
 			k := &counted{inNS: in, killAt: at}
-			_, err := iptables.New(k, options(in)).Sync(after)
+			_, err := iptables.New(k, everyTime).Sync(after)
 			neverOpen(t, in, at, old, next)
-			if stats, err := iptables.New(in, options(in)).Sync(after); err != nil || stats.Left != nil {
+			if stats, err := iptables.New(in, everyTime).Sync(after); err != nil || stats.Left != nil {
 				t.Fatalf("killed at step %d: the next start: %+v, %v", at, stats, err)
 			}
 			if stats := sync(t, in, after); stats.Ops != 0 {
@@ -151,7 +152,7 @@ func TestKernelKilledAtEachStep(t *testing.T) {
 // neverOpen traces packets through what is installed.
 func neverOpen(t *testing.T, in inNS, at int, old, next *ruleset.Ruleset) {
 	t.Helper()
-	m := ruleset.NewModel()
+	m := iptfake.NewModel()
 	sets, err := in.SaveSets()
 	if err != nil {
 		t.Fatal(err)
@@ -172,9 +173,9 @@ func neverOpen(t *testing.T, in inNS, at int, old, next *ruleset.Ruleset) {
 			t.Fatal(err)
 		}
 		for _, p := range packets(f) {
-			pass, steps := installed.Trace(ruleset.ChainForward, p)
-			was, _ := old.Table(f).Trace(ruleset.ChainForward, p)
-			will, _ := next.Table(f).Trace(ruleset.ChainForward, p)
+			pass, steps := iptfake.Trace(installed, ruleset.ChainForward, p)
+			was, _ := iptfake.Trace(old.Table(f), ruleset.ChainForward, p)
+			will, _ := iptfake.Trace(next.Table(f), ruleset.ChainForward, p)
 			if pass && !was && !will {
 				t.Errorf("killed at step %d: %+v passes:\n%s", at, p, strings.Join(steps, "\n"))
 			}
@@ -194,17 +195,17 @@ func withoutComments(save string) string {
 }
 
 // packets are of all kinds that the programs tell apart.
-func packets(f ruleset.Family) []ruleset.Packet {
+func packets(f ruleset.Family) []iptfake.Packet {
 	ends := []string{"10.244.0.4", "10.244.0.5", "10.0.0.9", "10.0.0.77", "10.1.2.3", "172.16.0.1", "192.0.2.1", "8.8.8.8"}
 	if f == ruleset.V6 {
 		ends = []string{"fd00:10:244::4", "fd00:10:244::5", "fd00::9", "fd00:0:0:1::ffff:0:9", "2001:db8::1", "2a00::1", "::10.0.0.1"}
 	}
-	var out []ruleset.Packet
+	var out []iptfake.Packet
 	for _, src := range ends {
 		for _, dst := range ends {
 			for _, protocol := range []uint8{program.TCP, program.UDP, program.SCTP} {
 				for _, port := range []uint16{0, 7, 53, 80, 101, 1000} {
-					out = append(out, ruleset.Packet{Src: netip.MustParseAddr(src), Dst: netip.MustParseAddr(dst), Protocol: protocol, DstPort: port, SYN: true})
+					out = append(out, iptfake.Packet{Src: netip.MustParseAddr(src), Dst: netip.MustParseAddr(dst), Protocol: protocol, DstPort: port, SYN: true})
 				}
 			}
 		}

@@ -157,6 +157,9 @@ func (r *Renderer) Drifted() (bool, error) {
 	return r.foreign || gen != r.generation, nil
 }
 
+// PreciseDrift returns false: Drifted also returns true after commits to other tables.
+func (r *Renderer) PreciseDrift() bool { return false }
+
 // Cleanup removes our tables with everything in them, and nothing else. It gives the names of those that
 // were there.
 func (r *Renderer) Cleanup() ([]string, error) { return Cleanup(r.kernel, false) }

@@ -2,17 +2,16 @@ package ruleset
 
 import "maps"
 
-// Dirty names what may differ between the installed and the desired table, so that Diff need not look at
-// anything else. Naming too much costs time; naming too little leaves the difference in place until the next
-// full comparison.
+// Dirty names what may differ between the installed and the desired table, so that Diff looks at nothing else. Naming
+// too much costs time. Naming too little leaves the difference in place until the next full comparison.
 type Dirty struct {
 	Chains map[string]struct{}
-	// Sets holds the members to compare of each set; nil stands for all of them. A set that appears or goes is
-	// taken whole.
+	// Sets holds the members to compare of each set; nil stands for all of them. A set that appears or disappears is
+	// compared as a whole.
 	Sets map[string]map[Member]struct{}
 }
 
-// NewDirty gives a Dirty that names nothing.
+// NewDirty returns a Dirty that names nothing.
 func NewDirty() *Dirty {
 	return &Dirty{Chains: map[string]struct{}{}, Sets: map[string]map[Member]struct{}{}}
 }
@@ -49,10 +48,7 @@ func (d *Dirty) Merge(o *Dirty) {
 	}
 }
 
-// Empty says whether nothing is marked.
-func (d *Dirty) Empty() bool { return len(d.Chains) == 0 && len(d.Sets) == 0 }
-
-// everything marks what either the table or the state has.
+// everything marks whatever the table or the state has.
 func everything(t *Table, s *State) *Dirty {
 	d := NewDirty()
 	for name := range t.Chains {

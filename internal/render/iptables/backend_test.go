@@ -1,9 +1,0 @@
-package iptables_test
-
-import (
-	"github.com/netpol-agent/netpol-agent/internal/render/iptables"
-	engine "github.com/netpol-agent/netpol-agent/internal/sync"
-)
-
-// The engine can use the renderer as it is.
-var _ engine.Backend = (*iptables.Renderer)(nil)
