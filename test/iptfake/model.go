@@ -177,8 +177,8 @@ func checkDepth(chains map[string][]string, name string, depth int) error {
 		return refuse(name, "too many levels of chains")
 	}
 	for _, rule := range chains[name] {
-		words := split(rule)
-		if to := words[len(words)-1]; chains[to] != nil { // the target comes last
+		to := rule[strings.LastIndexByte(rule, ' ')+1:] // the target comes last
+		if chains[to] != nil {
 			if err := checkDepth(chains, to, depth+1); err != nil {
 				return err
 			}
