@@ -20,30 +20,30 @@ type Entries interface {
 	Release() (time.Duration, error)
 }
 
-// Judge gives, of some flows, those that are forbidden now.
+// Judge returns those of the flows that are forbidden now.
 type Judge func(ctx context.Context, flows []Flow) (forbidden []Flow, err error)
 
-// Observer hears of the cutter's work; a nil function is left out.
+// Observer is told about the cutter's work. Nil functions are not called.
 type Observer struct {
-	// Passed comes after each pass: how many connections were looked at and cut, the time it took, and why it
-	// was not complete and is repeated; nil if it was.
+	// Passed is called after each pass, with how many connections were looked at and how many were cut, the time it took,
+	// and the error if it was incomplete and will be repeated.
 	Passed func(looked, cut int, took time.Duration, err error)
 }
 
 const (
 	// batch is how many flows are judged at once; the judge is busy for about a millisecond.
 	batch = 500
-	// restFactor bounds the cost of changes in quick succession: after a pass that took d, the next one begins
-	// restFactor times d later at the earliest.
+	// restFactor bounds the cost of changes in quick succession: after a pass that took d, the next one starts at least
+	// restFactor times d later.
 	restFactor = 4
 
 	retryFirst = 100 * time.Millisecond
 	retryMost  = 30 * time.Second
 )
 
-// Cutter looks at the live connections of addresses for which something may have become forbidden, and
-// deletes those that are. There is at most one pass at a time; what comes meanwhile is taken together in the
-// next one.
+// Cutter looks at the live connections of addresses for which something may have become forbidden, and deletes the
+// forbidden ones. There is at most one pass at a time. Requests that arrive during a pass are handled together in the next
+// one.
 type Cutter struct {
 	entries Entries
 	judge   Judge
@@ -55,14 +55,14 @@ type Cutter struct {
 	wake  chan struct{}
 }
 
-// NewCutter gives a cutter that does nothing until Run.
+// NewCutter returns a cutter. Call Run to start it.
 func NewCutter(entries Entries, judge Judge, observe Observer, log *slog.Logger) *Cutter {
 	return &Cutter{entries: entries, judge: judge, observe: observe, log: log,
 		addrs: map[netip.Addr]struct{}{}, wake: make(chan struct{}, 1)}
 }
 
-// Look asks for a pass over the connections that have one of the addresses at one of their ends. It never
-// blocks. Addresses that wait already are not doubled.
+// Look requests a pass over the connections that have one of the addresses at one of their ends. It never blocks. An
+// address that already waits is not added again. Safe for concurrent use.
 func (c *Cutter) Look(addrs iter.Seq[netip.Addr]) {
 	c.mu.Lock()
 	for a := range addrs {
@@ -87,7 +87,7 @@ func (c *Cutter) take() map[netip.Addr]struct{} {
 	return out
 }
 
-// Run works until ctx ends.
+// Run makes the passes until ctx ends.
 func (c *Cutter) Run(ctx context.Context) {
 	backoff := retryFirst
 	var releaseAt <-chan time.Time
@@ -120,11 +120,11 @@ func (c *Cutter) Run(ctx context.Context) {
 	}
 }
 
-// release ends what is held, if its time is over, and says when to ask again; nil if nothing is held.
+// release releases what is held, if its time is over. It returns when to call it again, or nil if nothing is held.
 func (c *Cutter) release() <-chan time.Time {
 	left, err := c.entries.Release()
 	if err != nil {
-		c.log.Warn("could not release the replies of connections that were cut, trying again", "error", err)
+		c.log.Warn("could not release the replies of cut connections, trying again", "error", err)
 		left = retryMost
 	}
 	if left == 0 {
@@ -139,8 +139,8 @@ func (c *Cutter) failed(err error, addrs map[netip.Addr]struct{}) {
 	c.Look(maps.Keys(addrs))
 }
 
-// pass looks at all connections of the addresses. It goes on after an error, so that one entry that cannot be
-// deleted does not protect the others, and gives the first.
+// pass looks at all connections of the addresses. It continues after an error, so that one entry that cannot be deleted
+// does not protect the others. It returns the first error.
 func (c *Cutter) pass(ctx context.Context, addrs map[netip.Addr]struct{}, start time.Time) error {
 	var flows []Flow
 	first := c.entries.Dump(ctx, addrs, func(f Flow) { flows = append(flows, f) })

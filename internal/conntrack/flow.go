@@ -1,18 +1,18 @@
 // Package conntrack cuts live connections that are no longer allowed, and leaves all others alone.
 //
-// It decides which entries of the kernel's connection tracking are looked at after a change, when, and how
-// they are deleted. It does not decide which of them are forbidden: its caller judges each. It knows nothing
-// of Kubernetes, policies or rules.
+// It decides which entries of the kernel's connection tracking are looked at after a change, when, and how they are
+// deleted. It does not decide which of them are forbidden: its caller judges each. It knows nothing about Kubernetes,
+// policies or rules.
 //
-// What a deletion does: the packet that comes next belongs to no known connection and meets the rules like
-// the first packet of a new one. Three things follow.
-//   - Between the commit of new rules and the deletion, the packets of a forbidden connection still pass: one
-//     dump, some milliseconds for a few addresses.
-//   - A TCP connection cannot come back from its middle only if the rules drop TCP packets that open no
-//     connection; the kernel would otherwise pick it up, perhaps in the wrong direction.
-//   - UDP has no first packet, and a reply under way would open a connection in its own direction, in which
-//     both directions pass. Replies of what was cut are therefore held for 30 s. An end that still sends of its
-//     own accord after that, and may open connections, opens one.
+// After a deletion, the next packet belongs to no known connection and meets the rules like the first packet of a new one.
+// This has three consequences.
+//   - Between the commit of new rules and the deletion, the packets of a forbidden connection still pass. This lasts for
+//     one dump: some milliseconds for a few addresses.
+//   - The rules must drop TCP packets that open no connection. Otherwise the kernel would pick up a TCP connection in the
+//     middle, perhaps in the wrong direction.
+//   - UDP has no packet that opens a connection. A reply in flight would open one in its own direction, in which packets
+//     of both directions then pass. The replies of a cut connection are therefore held for 30 s. An end that sends of its
+//     own accord after that, and is allowed to open connections, opens one.
 package conntrack
 
 import (
@@ -20,7 +20,7 @@ import (
 	"net/netip"
 )
 
-// Tuple is one direction of a connection: what its packets look like.
+// Tuple describes the packets of one direction of a connection.
 type Tuple struct {
 	Src, Dst netip.Addr
 	// Protocol is the IP protocol number.
@@ -33,24 +33,24 @@ type Tuple struct {
 
 // Flow is one entry of connection tracking.
 type Flow struct {
-	// Orig is how the first packet came, before any NAT; Reply is how its answers come, before theirs.
+	// Orig describes the first packet before any NAT, Reply its answers before theirs.
 	Orig, Reply Tuple
-	// Master is the first packet of the connection that announced this one (as FTP does); nil for most.
+	// Master is the first packet of the connection that announced this one (as FTP does), or nil.
 	Master *Tuple
 
-	// key is what identifies the entry to the kernel, in the form in which it came.
+	// key identifies the entry to the kernel.
 	key key
 }
 
-// key holds attribute payloads as the kernel gave them.
+// key holds attribute payloads as the kernel sent them.
 type key struct {
 	family   uint8
 	orig     []byte // CTA_TUPLE_ORIG
 	zone, id []byte // CTA_ZONE, CTA_ID; nil if absent
 }
 
-// Connection gives the flow as a packet filter sees its first packet between destination and source NAT: from
-// the client's own address to the server's own address and port.
+// Connection returns the flow's first packet as a packet filter sees it between destination and source NAT: from the
+// client's own address to the server's own address and port.
 func (f *Flow) Connection() Tuple {
 	return Tuple{
 		Src: f.Orig.Src, Dst: f.Reply.Src,
@@ -59,14 +59,14 @@ func (f *Flow) Connection() Tuple {
 	}
 }
 
-// String gives the connection as a person would write it.
+// String returns the connection as a person would write it.
 func (f *Flow) String() string {
 	c := f.Connection()
 	return fmt.Sprintf("%s -> %s protocol %d",
 		netip.AddrPortFrom(c.Src, c.SrcPort), netip.AddrPortFrom(c.Dst, c.DstPort), c.Protocol)
 }
 
-// involves says whether one of the connection's two ends is in addrs.
+// involves reports whether one of the connection's two ends is in addrs.
 func (f *Flow) involves(addrs map[netip.Addr]struct{}) bool {
 	if _, ok := addrs[f.Orig.Src]; ok {
 		return true

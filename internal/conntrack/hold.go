@@ -14,36 +14,35 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// HoldTable is the nftables table, of family inet, that is there for as long as replies are held.
+// HoldTable is the nftables table of family inet that exists as long as replies are held.
 const HoldTable = "netpol-agent-cut"
 
-// holdFor is how long the replies of a UDP connection that was cut may open no connection of their own. It is
-// the time after which conntrack, too, takes a UDP exchange that got no answer for over.
+// holdFor is how long the replies of a cut UDP connection may open no connection of their own. It is conntrack's own
+// timeout for UDP packets without an answer.
 const holdFor = 30 * time.Second
 
-// holdRest is how much longer the table stays, so that it is not made and removed in turns.
+// holdRest is how much longer the table stays, so that it is not created and removed in turns.
 const holdRest = 5 * time.Second
 
-// hold keeps UDP connections that were cut from coming back through their replies.
+// hold keeps cut UDP connections from coming back through their replies.
 //
-// UDP has no packet that opens a connection. When a connection from A to B is cut, a reply that B has under
-// way begins a new one, from B to A, which the policies may well allow; A's packets then pass as replies of
-// that one, B answers them, and it never ends. So the exact addresses and ports of B's replies are held in a
-// set, from before the cut until every answer to what A sent has come: packets that would open that very
-// connection are dropped. Nothing else is affected, and the table exists only meanwhile.
+// UDP has no packet that opens a connection. When a connection from A to B is cut, a reply of B in flight starts a new one,
+// from B to A, which the policies may well allow. A's packets then pass as its replies, B answers them, and so on. So the
+// exact addresses and ports of B's replies are held in a set, from before the cut until every answer to what A sent has
+// arrived. Packets that would open that very connection are dropped. Nothing else is affected, and the table exists only
+// during that time.
 type hold struct {
 	conn *nftables.Conn
-	// until is when the last tuple is released; zero if we have made no table.
+	// until is when the last tuple is released. It is zero if we have created no table.
 	until time.Time
-	// checked says that no table is there that a run that was killed has left.
+	// checked reports whether we have removed what a killed run may have left.
 	checked bool
 }
 
 // holdSubsystem is nf_tables among the subsystems of nfnetlink.
 const holdSubsystem = unix.NFNL_SUBSYS_NFTABLES
 
-// hasSubsystem gives nil if the kernel has nf_tables, or an error that says that it has not. Any other failure is
-// for the first use to meet.
+// hasSubsystem returns an error if the kernel has no nf_tables. It leaves any other failure to the first use.
 func hasSubsystem(conn *netlink.Conn, subsystem uint16) error {
 	_, err := conn.Execute(netlink.Message{
 		Header: netlink.Header{Type: netlink.HeaderType(subsystem<<8 | unix.NFT_MSG_GETGEN), Flags: netlink.Request},
@@ -55,7 +54,7 @@ func hasSubsystem(conn *netlink.Conn, subsystem uint16) error {
 	return nil
 }
 
-// openHold connects to the nftables of a network namespace, 0 for the current one.
+// openHold connects to the nftables of a network namespace. fd is 0 for the current one.
 func openHold(fd int) (*hold, error) {
 	opts := []nftables.ConnOption{nftables.AsLasting()}
 	if fd != 0 {
@@ -68,7 +67,7 @@ func openHold(fd int) (*hold, error) {
 	return &hold{conn: conn}, nil
 }
 
-// add holds the replies of these flows, those of UDP.
+// add holds the replies of those of the flows that are UDP.
 func (h *hold) add(flows []Flow) error {
 	var v4, v6 []nftables.SetElement
 	for i := range flows {
@@ -103,20 +102,20 @@ func (h *hold) add(flows []Flow) error {
 	return nil
 }
 
-// table gives the table, and adds it to the transaction if it is not there.
+// table returns the table. If it does not exist yet, table adds it to the transaction.
 func (h *hold) table() *nftables.Table {
 	t := &nftables.Table{Name: HoldTable, Family: nftables.TableFamilyINet}
 	if !h.until.IsZero() {
 		return t
 	}
-	// Away with what a run that was killed has left; adding it first makes the deletion succeed.
+	// Remove what a killed run may have left. Adding the table first makes the deletion succeed.
 	h.conn.AddTable(t)
 	h.conn.DelTable(t)
 	h.conn.AddTable(t)
 	sets := map[holdFamily]*nftables.Set{}
 	for _, f := range []holdFamily{holdIPv4, holdIPv6} {
 		sets[f] = f.set(t)
-		// Without elements this only queues a message, which cannot fail.
+		// Without elements, AddSet only queues a message, which cannot fail.
 		_ = h.conn.AddSet(sets[f], nil)
 	}
 	for _, hook := range []struct {
@@ -132,7 +131,7 @@ func (h *hold) table() *nftables.Table {
 	return t
 }
 
-// release removes the table if it is no longer needed; it gives how long it still is, 0 if there is none.
+// release removes the table if it is no longer needed. It returns for how long it still is, or 0 if there is no table.
 func (h *hold) release() (time.Duration, error) {
 	if h.until.IsZero() && h.checked {
 		return 0, nil
@@ -143,7 +142,7 @@ func (h *hold) release() (time.Duration, error) {
 	return 0, h.remove()
 }
 
-// remove removes the table, if it is there.
+// remove removes the table, if it exists.
 func (h *hold) remove() error {
 	h.conn.DelTable(&nftables.Table{Name: HoldTable, Family: nftables.TableFamilyINet})
 	if err := h.conn.Flush(); err != nil && !errors.Is(err, unix.ENOENT) {
@@ -153,7 +152,7 @@ func (h *hold) remove() error {
 	return nil
 }
 
-// close removes the table and ends the connection.
+// close removes the table and closes the connection.
 func (h *hold) close() error {
 	var err error
 	if !h.until.IsZero() {
@@ -162,7 +161,7 @@ func (h *hold) close() error {
 	return errors.Join(err, h.conn.CloseLasting())
 }
 
-// holdFamily is where one IP family keeps its addresses.
+// holdFamily describes the addresses of one IP family.
 type holdFamily struct {
 	name     string
 	proto    byte
@@ -183,10 +182,10 @@ func (f holdFamily) set(t *nftables.Table) *nftables.Set {
 	}
 }
 
-// firstRegister is the first of the 4-byte registers, in which a concatenation stands without gaps.
+// firstRegister is the first of the 4-byte registers, which a concatenation fills without gaps.
 const firstRegister = 8
 
-// rule drops UDP packets that would open a connection that is held.
+// rule returns the rule that drops UDP packets that would open a held connection.
 func (f holdFamily) rule(set *nftables.Set) []expr.Any {
 	words := f.length / 4
 	load := func(reg uint32, base expr.PayloadBase, offset, length uint32) expr.Any {
@@ -210,7 +209,7 @@ func (f holdFamily) rule(set *nftables.Set) []expr.Any {
 	}
 }
 
-// holdKey gives source address, source port, destination address and destination port, each in whole words.
+// holdKey returns source address, source port, destination address and destination port, each padded to whole words.
 func holdKey(t Tuple) []byte {
 	var b []byte
 	add := func(a netip.Addr, port uint16) {

@@ -29,7 +29,7 @@ const (
 	serverIP = "10.77.2.2"
 )
 
-// routed is a client and a server with a router between them that tracks connections.
+// routed is a client and a server, with a router in between that tracks connections.
 type routed struct {
 	client, router, server *testns.NS
 	table                  *Table
@@ -63,7 +63,7 @@ func newRouted(t testing.TB) *routed {
 	return r
 }
 
-// track makes a namespace's kernel track connections, which it does as soon as any rule asks for their state.
+// track makes the kernel track a namespace's connections, which it does as soon as a rule matches their state.
 func track(t testing.TB, ns *testns.NS) {
 	t.Helper()
 	c, err := kernel.Open(kernel.WithNetNS(ns.FD()))
@@ -93,7 +93,7 @@ func open(t testing.TB, ns *testns.NS) *Table {
 	return table
 }
 
-// speak sends a word and says whether it comes back.
+// speak sends a word and returns an error if it does not come back.
 func speak(c net.Conn) error {
 	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
 		return err
@@ -110,7 +110,7 @@ func (r *routed) connections(t testing.TB, addrs ...string) []string {
 	return connections(t, r.table, addrs...)
 }
 
-// connections lists the connections of some addresses as text.
+// connections returns the connections of some addresses as text.
 func connections(t testing.TB, table *Table, addrs ...string) []string {
 	t.Helper()
 	set := map[string]struct{}{}
@@ -152,7 +152,7 @@ func (r *routed) ping(t testing.TB, network, addr string, echo []byte) {
 	}
 }
 
-// icmpEcho has its checksum in place; the kernel fills in that of ICMPv6.
+// icmpEcho includes its checksum. The kernel fills in that of ICMPv6.
 var icmpEcho = []byte{8, 0, 0xf7, 0xf7, 0, 7, 0, 1}
 
 func TestKernelCutsForbiddenConnectionsOnly(t *testing.T) {
@@ -236,7 +236,7 @@ func pass(t testing.TB, table Entries, forbidden func(Tuple) bool, addrs ...stri
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// insert makes an entry as if its packets had been seen.
+// insert creates an entry as if its packets had been seen.
 func insert(t testing.TB, h *netlink.Handle, orig, reply netlink.IPTuple, family netlink.InetFamily) {
 	t.Helper()
 	if err := h.ConntrackCreate(netlink.ConntrackTable, family, &netlink.ConntrackFlow{
@@ -330,30 +330,40 @@ func TestKernelDeletingTwiceIsNoError(t *testing.T) {
 	}
 }
 
-// TestKernelNewEntryOfTheSameTupleSurvives: between dump and deletion a connection may end and another begin
-// with the same addresses and ports, allowed by the rules that hold by then.
+// TestKernelNewEntryOfTheSameTupleSurvives: between dump and deletion a connection may end, and another one with the same
+// addresses and ports may begin, which the rules allow by then.
 func TestKernelNewEntryOfTheSameTupleSurvives(t *testing.T) {
 	ns := testns.New(t)
 	track(t, ns)
 	h, table := handle(t, ns), open(t, ns)
 	there, back := tuple(unix.IPPROTO_UDP, "10.1.0.1", 1000, "10.2.0.1", 53), tuple(unix.IPPROTO_UDP, "10.2.0.1", 53, "10.1.0.1", 1000)
+	of := func() (out Flow) {
+		if err := table.Dump(t.Context(), addrSet("10.1.0.1"), func(f Flow) { out = f }); err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	remove := func(f Flow) {
+		if deleted, err := table.Delete(&f); !deleted || err != nil {
+			t.Fatalf("deleted %t, %v", deleted, err)
+		}
+	}
 	insert(t, h, there, back, unix.AF_INET)
-	var old Flow
-	if err := table.Dump(t.Context(), addrSet("10.1.0.1"), func(f Flow) { old = f }); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := table.Delete(&old); err != nil {
-		t.Fatal(err)
-	}
-	// The kernel may give a new entry the memory, and with it the identity, of one that is gone; two differ.
-	insert(t, h, tuple(unix.IPPROTO_UDP, "10.1.0.9", 1, "10.2.0.1", 53), tuple(unix.IPPROTO_UDP, "10.2.0.1", 53, "10.1.0.9", 1), unix.AF_INET)
-	insert(t, h, there, back, unix.AF_INET)
-	var now Flow
-	if err := table.Dump(t.Context(), addrSet("10.1.0.1"), func(f Flow) { now = f }); err != nil {
-		t.Fatal(err)
-	}
-	if slices.Equal(now.key.id, old.key.id) {
-		t.Skip("the kernel gave both entries the same identity")
+	old := of()
+	remove(old)
+	// The kernel derives an entry's identity from its tuple and its memory address. Other entries occupy free memory until the
+	// tuple's entry gets another address than the old one had.
+	for port := uint16(1); ; port++ {
+		insert(t, h, tuple(unix.IPPROTO_UDP, "10.1.0.9", port, "10.2.0.1", 53), tuple(unix.IPPROTO_UDP, "10.2.0.1", 53, "10.1.0.9", port), unix.AF_INET)
+		insert(t, h, there, back, unix.AF_INET)
+		now := of()
+		if !slices.Equal(now.key.id, old.key.id) {
+			break
+		}
+		if port == 1000 {
+			t.Fatal("the kernel gives every entry of the tuple the same identity")
+		}
+		remove(now)
 	}
 	if deleted, err := table.Delete(&old); deleted || err != nil {
 		t.Errorf("deleted an entry that was never judged: %t, %v", deleted, err)
@@ -383,8 +393,8 @@ func TestKernelFlowWithoutIdentityDeletesNothing(t *testing.T) {
 	}
 }
 
-// TestKernelUDPDoesNotComeBackThroughItsReplies: client and server talk all the time, with answers under way at
-// every moment.
+// TestKernelUDPDoesNotComeBackThroughItsReplies: client and server talk all the time, so that there are always answers in
+// flight.
 func TestKernelUDPDoesNotComeBackThroughItsReplies(t *testing.T) {
 	r := newRouted(t)
 	for _, c := range []struct {
@@ -423,7 +433,7 @@ func TestKernelUDPDoesNotComeBackThroughItsReplies(t *testing.T) {
 			}
 		})
 	}
-	// The table is there only as long as it is needed.
+	// The table exists only as long as it is needed.
 	if left, err := r.table.Release(); err != nil || left < 25*time.Second || left > holdFor+holdRest {
 		t.Errorf("held for %s more, %v", left, err)
 	}
@@ -434,7 +444,7 @@ func TestKernelUDPDoesNotComeBackThroughItsReplies(t *testing.T) {
 	if tables := r.tables(t); slices.Contains(tables, HoldTable) {
 		t.Errorf("tables %v", tables)
 	}
-	// One that a run that was killed has left goes, too.
+	// One that a killed run has left is removed, too.
 	r.table.hold.table()
 	if err := r.table.hold.conn.Flush(); err != nil {
 		t.Fatal(err)

@@ -12,19 +12,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fullDumpFrom is the number of addresses from which one dump of everything costs less than two filtered
-// dumps, one for each end, for each address. In a filtered dump the kernel still walks the whole table, at
-// about a twentieth of the cost of sending it: 28 ms against 520 ms with 100,000 entries.
+// fullDumpFrom is the number of addresses from which one dump of everything costs less than two filtered dumps, one for
+// each end, for each address. For a filtered dump the kernel still walks the whole table, at about a twentieth of the cost
+// of sending it: 28 ms against 520 ms with 100,000 entries.
 const fullDumpFrom = 10
 
-// errInterrupted says that the table was resized during a dump, which may have missed entries.
+// errInterrupted means that the table was resized during a dump, which may have missed entries.
 var errInterrupted = errors.New("the conntrack dump was interrupted")
 
-// Table is the kernel's connection tracking of one network namespace.
+// Table is the kernel's connection tracking of one network namespace. It is safe for concurrent use.
 type Table struct {
 	mu   sync.Mutex
 	conn *netlink.Conn
-	// hold is nil on a kernel without nf_tables; cannotHold says why then.
+	// hold is nil on a kernel without nf_tables. cannotHold is the reason then.
 	hold       *hold
 	cannotHold error
 }
@@ -32,8 +32,7 @@ type Table struct {
 // Option changes what Open does.
 type Option func(*netlink.Config)
 
-// WithNetNS opens the table of the network namespace behind an open file descriptor instead of the current
-// one's.
+// WithNetNS opens the table of the network namespace of an open file descriptor instead of the current one's.
 func WithNetNS(fd int) Option { return func(c *netlink.Config) { c.NetNS = fd } }
 
 // Open connects to the kernel's connection tracking.
@@ -46,7 +45,7 @@ func Open(opts ...Option) (*Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open conntrack: %w", err)
 	}
-	// A larger buffer means fewer turns; a dump waits for its reader, so nothing is lost without it.
+	// A larger buffer means fewer reads. Without it nothing is lost, because a dump waits for its reader.
 	_ = conn.SetReadBuffer(1 << 20)
 	t := &Table{conn: conn}
 	if t.cannotHold = hasSubsystem(conn, holdSubsystem); t.cannotHold == nil {
@@ -59,10 +58,10 @@ func Open(opts ...Option) (*Table, error) {
 	return t, nil
 }
 
-// CanHold gives nil if Hold does what it says, or else why it does nothing: the kernel has no nf_tables.
+// CanHold returns the reason if Hold does nothing (the kernel has no nf_tables), or nil.
 func (t *Table) CanHold() error { return t.cannotHold }
 
-// Close ends the connection, and with it what Hold holds.
+// Close closes the connection and releases what Hold holds.
 func (t *Table) Close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -72,9 +71,9 @@ func (t *Table) Close() error {
 	return errors.Join(t.hold.close(), t.conn.Close())
 }
 
-// Hold keeps UDP flows that are about to be deleted from coming back through replies that are under way. Other
-// protocols need no such thing: the caller's rules refuse TCP packets that open no connection, and an echo
-// reply opens none. On a kernel without nf_tables it does nothing; see CanHold.
+// Hold keeps UDP flows that are about to be deleted from coming back through replies in flight. Other protocols do not need
+// that: the caller's rules drop TCP packets that open no connection, and an echo reply opens none. On a kernel without
+// nf_tables it does nothing; see CanHold.
 func (t *Table) Hold(flows []Flow) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -84,7 +83,7 @@ func (t *Table) Hold(flows []Flow) error {
 	return t.hold.add(flows)
 }
 
-// Release ends what Hold began, if its time is over. It gives how long it still takes, 0 if nothing is held.
+// Release releases what Hold holds, if its time is over. It returns for how long that is still held, or 0.
 func (t *Table) Release() (time.Duration, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -94,8 +93,8 @@ func (t *Table) Release() (time.Duration, error) {
 	return t.hold.release()
 }
 
-// Dump calls yield with every entry that has one of the addresses at one of its ends. An entry may come more
-// than once. After an error some may be missing.
+// Dump calls yield with every entry that has one of the addresses at one of its ends, perhaps more than once. After an error
+// some may be missing.
 func (t *Table) Dump(ctx context.Context, addrs map[netip.Addr]struct{}, yield func(Flow)) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -139,7 +138,7 @@ func (t *Table) dump(family uint8, attrs []netlink.Attribute, yield func(Flow)) 
 	if _, err := t.conn.Send(req); err != nil {
 		return fmt.Errorf("dump conntrack: %w", err)
 	}
-	// The answer is read to its end whatever happens, so that the next request does not read it.
+	// Read the answer to its end in any case, so that the next request does not read it.
 	var failed error
 	for msg, err := range t.conn.ReceiveIter() {
 		if err != nil {
@@ -158,7 +157,7 @@ func (t *Table) dump(family uint8, attrs []netlink.Attribute, yield func(Flow)) 
 	return failed
 }
 
-// Delete deletes an entry. It says false if the entry is already gone.
+// Delete deletes an entry. It returns false if the entry no longer exists.
 func (t *Table) Delete(f *Flow) (bool, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Numbers of the kernel's linux/netfilter/nfnetlink_conntrack.h.
+// Numbers from the kernel's linux/netfilter/nfnetlink_conntrack.h.
 const (
 	subsystem = 1 << 8 // NFNL_SUBSYS_CTNETLINK
 
@@ -46,7 +46,7 @@ const (
 
 const headerLen = 4 // struct nfgenmsg
 
-// request gives a message of the conntrack subsystem.
+// request returns a message of the conntrack subsystem.
 func request(msg uint16, flags netlink.HeaderFlags, family uint8, attrs []netlink.Attribute) (netlink.Message, error) {
 	body, err := netlink.MarshalAttributes(attrs)
 	if err != nil {
@@ -58,8 +58,8 @@ func request(msg uint16, flags netlink.HeaderFlags, family uint8, attrs []netlin
 	}, nil
 }
 
-// filter gives the attributes that make the kernel dump only entries whose tuple, original or reply, comes
-// from src. Kernels before 5.8 take no notice and dump everything.
+// filter returns the attributes that make the kernel dump only entries whose tuple, original or reply, has the source src.
+// Kernels before 5.8 ignore them and dump everything.
 func filter(tuple uint16, src netip.Addr) ([]netlink.Attribute, error) {
 	ip := netlink.Attribute{Type: attrIPv6Src, Data: src.AsSlice()}
 	if src.Is4() {
@@ -92,7 +92,7 @@ func nest(typ uint16, inner ...netlink.Attribute) (netlink.Attribute, error) {
 	return netlink.Attribute{Type: typ | unix.NLA_F_NESTED, Data: b}, nil
 }
 
-// deletion gives the message that deletes exactly this entry.
+// deletion returns the message that deletes exactly this entry.
 func (f *Flow) deletion() (netlink.Message, error) {
 	if len(f.key.orig) == 0 {
 		// To the kernel, a deletion that names no entry means all entries.
@@ -108,10 +108,10 @@ func (f *Flow) deletion() (netlink.Message, error) {
 	return request(msgDelete, netlink.Acknowledge, f.key.family, attrs)
 }
 
-// errNoIdentity is for flows that no dump gave.
-var errNoIdentity = errors.New("the flow does not say which conntrack entry it is")
+// errNoIdentity is for flows that do not come from a dump.
+var errNoIdentity = errors.New("the flow does not identify a conntrack entry")
 
-// parseFlow reads one entry of a dump. It keeps no part of data.
+// parseFlow reads one entry of a dump. It does not retain data.
 func parseFlow(data []byte) (Flow, error) {
 	var f Flow
 	if len(data) < headerLen {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A DNATed UDP entry in the default zone, as kernel 6.18 sends it (counters and timeouts left out).
+// A DNATed UDP entry in the default zone, as kernel 6.18 sends it (without counters and timeouts).
 const udpEntry = "02000000" +
 	"34000180" + "14000180" + "080001000a000009" + "080002000a600001" + "1c000280" + "0500010011000000" + "0600020030390000" + "0600030000350000" +
 	"34000280" + "14000180" + "080001000a000007" + "080002000a000009" + "1c000280" + "0500010011000000" + "0600020014e90000" + "0600030030390000" +

@@ -10,8 +10,8 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/testns"
 )
 
-// TestKernelWithoutNFTables asks for a subsystem of nfnetlink that no kernel has, which is what a kernel without nf_tables
-// says of that one: flows are still found and cut, and nothing is held or tried again.
+// TestKernelWithoutNFTables requests a subsystem of nfnetlink that no kernel has. The kernel answers as one without nf_tables
+// does: flows are still found and cut, and nothing is held or tried again.
 func TestKernelWithoutNFTables(t *testing.T) {
 	ns := testns.New(t)
 	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: ns.FD()})

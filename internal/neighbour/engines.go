@@ -1,9 +1,9 @@
 package neighbour
 
-// Engine names one kind of policy engine, in the words of metrics and messages.
+// Engine is the name of a kind of policy engine in metrics and messages.
 type Engine string
 
-// The engines that are known by what they leave in a node's network namespace.
+// The engines that leave a trace in a node's network namespace.
 const (
 	Antrea              Engine = "antrea"
 	AzureNPM            Engine = "azure-npm"
@@ -15,24 +15,23 @@ const (
 	Weave               Engine = "weave-npc"
 )
 
-// signature is what gives an engine away. Every list holds whole names, or beginnings of names if they end in "*".
+// signature is the names by which an engine is recognised. Every list holds whole names, or prefixes that end in "*".
 type signature struct {
 	engine Engine
-	// says adds to the name what an operator may know the engine by.
+	// says is what else an operator may know the engine by.
 	says string
-	// tables of nftables that are the engine's own, in whatever family.
+	// tables are nftables tables of the engine's own, in any family.
 	tables []string
-	// chains in whatever table: those that iptables-nft makes in ip filter and ip6 filter among them.
+	// chains are chains in any table, including those that iptables-nft creates in ip filter and ip6 filter.
 	chains []string
-	// ipsets also give those away whose chains are in legacy iptables, which tells nobody its chains' names
-	// but in a copy of the whole table.
+	// ipsets also reveal engines whose chains are in legacy iptables, which returns chain names only in a copy of the
+	// whole table.
 	ipsets []string
 	links  []string
 }
 
-// signatures holds names that only an enforcing engine makes. What a network plugin makes without judging
-// anything (Weave's bridge, kube-router's service chains) is not among them, nor what others use as well: "lxc*"
-// is Cilium's, but also that of LXC containers.
+// signatures holds names that only an enforcing engine creates. It omits what a network plugin creates without enforcing
+// anything (Weave's bridge, kube-router's service chains), and what others use as well: "lxc*" is Cilium's, but also LXC's.
 var signatures = []signature{
 	{
 		// https://github.com/antrea-io/antrea/blob/main/pkg/agent/route/route_linux.go (chains, ipsets),
@@ -70,7 +69,7 @@ var signatures = []signature{
 		engine: KubeRouter, says: "its policy controller, as k3s contains it",
 		tables: []string{"kube-router-filter-ipv4", "kube-router-filter-ipv6"},
 		chains: []string{"KUBE-ROUTER-INPUT", "KUBE-ROUTER-FORWARD", "KUBE-ROUTER-OUTPUT", "KUBE-POD-FW-*", "KUBE-NWPLCY-*"},
-		// The second of each is IPv6's.
+		// The second of each pair is that of IPv6.
 		ipsets: []string{"KUBE-SRC-*", "inet6:KUBE-SRC-*", "KUBE-DST-*", "inet6:KUBE-DST-*", "kube-router-local-pods", "inet6:kube-router-local-pods"},
 	},
 	{
@@ -84,7 +83,7 @@ var signatures = []signature{
 	},
 }
 
-// Engines lists every engine that is known.
+// Engines lists all known engines.
 func Engines() []Engine {
 	out := make([]Engine, len(signatures))
 	for i := range signatures {

@@ -15,17 +15,17 @@ import (
 
 // Kernel reads names from a network namespace.
 type Kernel struct {
-	// netns is the namespace's file descriptor, if it is not the thread's own.
+	// netns is the namespace's file descriptor, or 0 for that of the thread.
 	netns int
 }
 
-// Option changes what NewKernel gives.
+// Option changes what NewKernel does.
 type Option func(*Kernel)
 
-// WithNetNS reads another network namespace, given by an open file descriptor.
+// WithNetNS reads the network namespace of an open file descriptor instead of the current one.
 func WithNetNS(fd int) Option { return func(k *Kernel) { k.netns = fd } }
 
-// NewKernel gives a reader. It holds nothing open between two reads, and needs CAP_NET_ADMIN when it reads.
+// NewKernel returns a reader. It keeps nothing open between two reads. Reading requires CAP_NET_ADMIN.
 func NewKernel(opts ...Option) *Kernel {
 	k := &Kernel{}
 	for _, o := range opts {
@@ -34,8 +34,7 @@ func NewKernel(opts ...Option) *Kernel {
 	return k
 }
 
-// Read lists the names of all chains, ipsets and interfaces. What could not be read is told by the error and
-// missing in the result.
+// Read returns the names of all chains, ipsets and interfaces. If some cannot be read, it returns the others and an error.
 func (k *Kernel) Read() (Names, error) {
 	var n Names
 	var errs []error
@@ -93,10 +92,10 @@ func familyName(family uint8) string {
 	return fmt.Sprintf("family %d", family)
 }
 
-// Numbers of the kernel's linux/netfilter/ipset/ip_set.h.
+// Numbers from the kernel's linux/netfilter/ipset/ip_set.h.
 const (
 	ipsetList     = 7
-	ipsetProtocol = 6 // that of kernels since 2.6.39; newer ones still speak it
+	ipsetProtocol = 6 // that of kernels since 2.6.39, which newer ones still support
 
 	ipsetAttrProtocol = 1
 	ipsetAttrName     = 2
@@ -105,11 +104,11 @@ const (
 	ipsetFlagNamesOnly = 1 << 1
 )
 
-// ipsetModule is there if the kernel has ipset.
+// ipsetModule exists if the kernel has ipset.
 const ipsetModule = "/sys/module/ip_set"
 
 func ipsets(conn *netlink.Conn) ([]string, error) {
-	// Without this look, the mere question would make the kernel load the module.
+	// Without this check, the request itself would make the kernel load the module.
 	if _, err := os.Stat(ipsetModule); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -133,12 +132,12 @@ func ipsets(conn *netlink.Conn) ([]string, error) {
 
 const headerLen = 4 // struct nfgenmsg
 
-// dumpAttempts is how often a list is asked for that changes while it is given.
+// dumpAttempts is how often a list is requested that changes while it is read.
 const dumpAttempts = 5
 
 var errInterrupted = errors.New("changed while it was read")
 
-// dump asks for all objects of a kind, of every family, and hands the attributes of each to each.
+// dump requests all objects of a kind, of every family, and calls each with the attributes of each object.
 func dump(conn *netlink.Conn, subsystem, msg uint16, request []byte, each func(family uint8, attrs *netlink.AttributeDecoder)) error {
 	var answers []netlink.Message
 	err := errInterrupted

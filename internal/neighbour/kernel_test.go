@@ -15,7 +15,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/testns"
 )
 
-// node is a network namespace in which others have been at work.
+// node is a network namespace in which others have created something.
 type node struct {
 	*testns.NS
 	t testing.TB
@@ -29,7 +29,7 @@ func newNode(t testing.TB) node {
 	return node{testns.New(t), t}
 }
 
-// nft runs the tool inside the namespace with input as its file, and gives what it prints.
+// nft runs the tool inside the namespace with input as its file, and returns what it prints.
 func (n node) nft(input string, args ...string) string {
 	n.t.Helper()
 	var out []byte
@@ -67,7 +67,7 @@ func (n node) read() Names {
 	return names
 }
 
-// found gives the findings of one look, and fails if the look changed anything.
+// found returns the findings of one look, and fails if the look changed anything.
 func (n node) found() []string {
 	n.t.Helper()
 	before := n.state()
@@ -81,7 +81,7 @@ func (n node) found() []string {
 	return out
 }
 
-// state gives all rules, with their handles, and the tables of legacy iptables, which a careless question makes.
+// state returns all rules with their handles, and the tables of legacy iptables, which a careless request creates.
 func (n node) state() string {
 	n.t.Helper()
 	var legacy []byte
@@ -148,7 +148,7 @@ func TestKernelEnginesAreFoundAndLeftAlone(t *testing.T) {
 	}
 }
 
-// kubeProxy gives a table as kube-proxy's iptables mode makes it: four rules and two chains for each of 2,500
+// kubeProxy returns a table as kube-proxy's iptables mode creates it: four rules and two chains for each of 2,500
 // Services.
 func kubeProxy() string {
 	var b strings.Builder
@@ -163,7 +163,7 @@ func kubeProxy() string {
 	return b.String() + "}\n"
 }
 
-// TestKernelALookIsCheap: it takes place every minute on every node, whatever else is in the kernel.
+// TestKernelALookIsCheap: the agent looks every minute on every node, whatever else is in the kernel.
 func TestKernelALookIsCheap(t *testing.T) {
 	n := newNode(t)
 	n.nft(kubeProxy(), "-f", "-")

@@ -1,14 +1,13 @@
-// Package neighbour tells which other engines enforce NetworkPolicy in this network namespace, or have left what
-// they enforced with.
+// Package neighbour finds out which other engines enforce NetworkPolicy in this network namespace, or did so and left rules.
 //
-// It decides what a name in the kernel says about who made it: tables and chains of nftables (those that
-// iptables-nft makes among them), ipsets, and interfaces. It reads names only, never rules or members, so that a
-// look costs little whatever the others have written. It does not decide what follows from a finding, and changes
-// nothing: what it finds belongs to others.
+// It decides which engine a name in the kernel belongs to: the name of an nftables table or chain (including those that
+// iptables-nft creates), of an ipset or of an interface. It reads names only, never rules or members, so that a look is
+// cheap whatever the others have written. It does not decide what follows from a finding, and changes nothing: what it
+// finds belongs to others.
 //
-// What it cannot see: engines that work in eBPF alone and make no interface of their own (the AWS VPC CNI's policy
-// agent), and chains of legacy iptables. The kernel gives the latter only as a copy of the whole table; engines that
-// use them use ipsets as well, and these are seen.
+// It does not see engines that work in eBPF alone and create no interface (the AWS VPC CNI's policy agent), and not the
+// chains of legacy iptables, which the kernel returns only as a copy of the whole table. Engines that use the latter also
+// use ipsets, which it sees.
 package neighbour
 
 import (
@@ -18,30 +17,30 @@ import (
 	"strings"
 )
 
-// Chain is a chain of nftables.
+// Chain is an nftables chain.
 type Chain struct {
-	// Family as nft writes it: ip, ip6, inet, bridge, arp, netdev.
+	// Family is written as nft does: ip, ip6, inet, bridge, arp or netdev.
 	Family, Table, Name string
 }
 
-// Names is what a network namespace holds, by name.
+// Names holds the names of what is in a network namespace.
 type Names struct {
 	Chains []Chain
 	IPSets []string
 	Links  []string
 }
 
-// Finding is one engine that is here, or was and left something.
+// Finding is an engine that is present, or was and left something.
 type Finding struct {
 	Engine Engine
-	// Says is what else the engine is known by; may be empty.
+	// Says is what else the engine is known by. It may be empty.
 	Says string
-	// Evidence is what gives it away: the first of each kind, in order of names, so that the same names give the
-	// same words.
+	// Evidence is the names by which the engine was recognised: the first of each kind in order, so that the same names
+	// yield the same words.
 	Evidence []string
 }
 
-// String says what was found, in the words of a log line.
+// String returns the finding as a log line shows it.
 func (f Finding) String() string {
 	name := string(f.Engine)
 	if f.Says != "" {
@@ -50,7 +49,7 @@ func (f Finding) String() string {
 	return name + ": " + strings.Join(f.Evidence, ", ")
 }
 
-// Find tells whose names these are, in order of the engines' names.
+// Find returns the engines to which the names belong, sorted by name.
 func Find(n Names) []Finding {
 	var out []Finding
 	for i := range signatures {
@@ -92,7 +91,7 @@ func named(kind string, patterns, names []string) []string {
 	return out
 }
 
-// matches says whether a name is one of the patterns, or begins as one of those that end in "*".
+// matches reports whether a name is one of the patterns, or has the prefix of one that ends in "*".
 func matches(patterns []string, name string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool {
 		if prefix, ok := strings.CutSuffix(p, "*"); ok {

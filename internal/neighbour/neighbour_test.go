@@ -101,7 +101,7 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// Engines are found in order of their names, which are label values and stay distinct.
+// TestEnginesAreSorted: names are label values, so they must be distinct.
 func TestEnginesAreSorted(t *testing.T) {
 	e := Engines()
 	if !slices.IsSorted(e) || len(slices.Compact(slices.Clone(e))) != len(e) {
@@ -109,7 +109,7 @@ func TestEnginesAreSorted(t *testing.T) {
 	}
 }
 
-// A pattern of "*" alone, or a forgotten one, would take everybody's names for one engine's.
+// TestSignaturesAreSpecific: a pattern of "*" alone, or an empty one, would match everybody's names.
 func TestSignaturesAreSpecific(t *testing.T) {
 	for i := range signatures {
 		s := &signatures[i]

@@ -24,6 +24,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/conntrack"
 	"github.com/netpol-agent/netpol-agent/internal/neighbour"
+	"github.com/netpol-agent/netpol-agent/internal/render"
 	"github.com/netpol-agent/netpol-agent/internal/sync/engine"
 	"github.com/netpol-agent/netpol-agent/internal/sync/node"
 	"github.com/netpol-agent/netpol-agent/internal/sync/report"
@@ -42,7 +43,7 @@ type agent struct {
 
 	healthPort, metricsPort net.Listener
 	statusPort              *net.UnixListener
-	backend                 *engine.Opened
+	backend                 *render.Opened
 	table                   *conntrack.Table
 	client                  kubernetes.Interface
 	rest                    *rest.Config
@@ -72,7 +73,7 @@ func (a *agent) open(ctx context.Context) (err error) {
 	if a.statusPort, err = report.ListenStatus(a.cfg.StatusSocket); err != nil {
 		return err
 	}
-	if a.backend, err = a.cfg.OpenBackend(engine.BackendObserver{LockWaited: a.metrics.LockWaited}); err != nil {
+	if a.backend, err = a.cfg.OpenBackend(render.Observer{LockWaited: a.metrics.LockWaited}); err != nil {
 		return err
 	}
 	if a.table, err = conntrack.Open(); err != nil {
@@ -123,7 +124,7 @@ func (a *agent) assemble() {
 	}
 	a.engine = engine.New(engine.Config{
 		NewCompiler: func() engine.Compiler { return compiler.New(compiler.Options{Node: a.cfg.Node}) },
-		Backend:     a.backend.Backend, PreciseDrift: a.backend.PreciseDrift, Queue: a.queue,
+		Backend:     a.backend.Backend, Queue: a.queue,
 		Health: a.health, Metrics: a.metrics, Log: a.log, Resync: a.cfg.Resync,
 		Hooks: engine.Hooks{
 			Committed: a.committed,

@@ -31,7 +31,7 @@ func TestKernelIPTablesStaysFirst(t *testing.T) {
 			m := &machine{node: ns, queue: engine.NewQueue(), health: report.NewHealth(0)}
 			m.engine = engine.New(engine.Config{
 				NewCompiler: func() engine.Compiler { return compiler.New(compiler.Options{Node: agenttest.Node}) },
-				Backend:     iptables.New(tools, iptables.Options{Variant: string(v)}), PreciseDrift: true, Queue: m.queue,
+				Backend:     iptables.New(tools, iptables.Options{}), Queue: m.queue,
 				Health: m.health, Metrics: report.NewMetrics("test", m.queue.Len, m.health), Log: agenttest.Quiet(),
 			})
 			m.start(t, func(ctx context.Context) { // the tools act where the engine's thread is

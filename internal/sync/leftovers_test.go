@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/netpol-agent/netpol-agent/internal/sync/engine"
+	"github.com/netpol-agent/netpol-agent/internal/render"
 	"github.com/netpol-agent/netpol-agent/internal/sync/report"
 	"github.com/netpol-agent/netpol-agent/test/agenttest"
 )
@@ -21,8 +21,8 @@ func TestRunSweepsWhatOthersLeft(t *testing.T) {
 	})
 	cfg := testConfig(t, newFakeAPI(t, agenttest.Node).config(), b)
 	var tries atomic.Int32
-	cfg.OpenBackend = func(engine.BackendObserver) (*engine.Opened, error) {
-		return &engine.Opened{Backend: b, Name: "fake", Reason: "a test", Sweep: func() ([]string, error) {
+	cfg.OpenBackend = func(render.Observer) (*render.Opened, error) {
+		return &render.Opened{Backend: b, Name: "fake", Reason: "a test", Sweep: func() ([]string, error) {
 			if calls := b.Calls(); len(calls) < 3 {
 				t.Errorf("swept after %d writes, of which none succeeded", len(calls))
 			}

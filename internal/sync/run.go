@@ -12,6 +12,7 @@ import (
 	"k8s.io/klog/v2"
 	crlog "sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/netpol-agent/netpol-agent/internal/render"
 	"github.com/netpol-agent/netpol-agent/internal/sync/engine"
 	"github.com/netpol-agent/netpol-agent/internal/sync/node"
 	"github.com/netpol-agent/netpol-agent/internal/sync/report"
@@ -26,7 +27,7 @@ type Config struct {
 	// REST says how to reach the API server.
 	REST *rest.Config
 	// OpenBackend chooses and opens the renderer, which writes nothing. Its error says in one line what is missing.
-	OpenBackend func(engine.BackendObserver) (*engine.Opened, error)
+	OpenBackend func(render.Observer) (*render.Opened, error)
 	// HealthAddr serves /healthz and /readyz, MetricsAddr /metrics; "" or "0" means not at all.
 	HealthAddr, MetricsAddr string
 	// StatusSocket answers "netpol-agent status"; "" means report.DefaultStatusSocket.

@@ -20,7 +20,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
-	"github.com/netpol-agent/netpol-agent/internal/sync/engine"
+	"github.com/netpol-agent/netpol-agent/internal/render"
 	"github.com/netpol-agent/netpol-agent/internal/sync/node"
 	"github.com/netpol-agent/netpol-agent/internal/sync/report"
 	"github.com/netpol-agent/netpol-agent/test/agenttest"
@@ -38,8 +38,8 @@ func testConfig(t *testing.T, api *rest.Config, b *agenttest.Backend) Config {
 	t.Helper()
 	return Config{
 		Version: "test", Node: agenttest.Node, REST: api,
-		OpenBackend: func(engine.BackendObserver) (*engine.Opened, error) {
-			return &engine.Opened{Backend: b, Name: "fake", Reason: "a test"}, nil
+		OpenBackend: func(render.Observer) (*render.Opened, error) {
+			return &render.Opened{Backend: b, Name: "fake", Reason: "a test"}, nil
 		},
 		HealthAddr: freePort(t), MetricsAddr: freePort(t),
 		StatusSocket: fmt.Sprintf("@netpol-agent-test-%d-%d", os.Getpid(), socketNumber.Add(1)),
@@ -135,9 +135,9 @@ func TestRunWithAPortInUse(t *testing.T) {
 	} {
 		cfg := testConfig(t, newFakeAPI(t, agenttest.Node).config(), &agenttest.Backend{})
 		set(&cfg)
-		cfg.OpenBackend = func(engine.BackendObserver) (*engine.Opened, error) {
+		cfg.OpenBackend = func(render.Observer) (*render.Opened, error) {
 			t.Error("the backend was opened")
-			return &engine.Opened{Backend: &agenttest.Backend{}}, nil
+			return &render.Opened{Backend: &agenttest.Backend{}}, nil
 		}
 		agenttest.OneLine(t, Run(t.Context(), cfg), "in use", l.Addr().String(), flag)
 	}
@@ -153,7 +153,7 @@ func TestRunTwiceOnOneNode(t *testing.T) {
 
 func TestRunWithoutTheRightToChangeRules(t *testing.T) {
 	cfg := testConfig(t, newFakeAPI(t, agenttest.Node).config(), &agenttest.Backend{})
-	cfg.OpenBackend = func(engine.BackendObserver) (*engine.Opened, error) { return nil, errors.New("needs CAP_NET_ADMIN") }
+	cfg.OpenBackend = func(render.Observer) (*render.Opened, error) { return nil, errors.New("needs CAP_NET_ADMIN") }
 	agenttest.OneLine(t, Run(t.Context(), cfg), "CAP_NET_ADMIN")
 }
 

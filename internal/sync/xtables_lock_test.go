@@ -40,7 +40,7 @@ func TestKernelXtablesLockIsCounted(t *testing.T) {
 	}
 	m.engine = engine.New(engine.Config{
 		NewCompiler: func() engine.Compiler { return compiler.New(compiler.Options{Node: agenttest.Node}) },
-		Backend:     iptables.New(tools, iptables.Options{Variant: string(iptools.Legacy)}), PreciseDrift: true, Queue: m.queue,
+		Backend:     iptables.New(tools, iptables.Options{}), Queue: m.queue,
 		Health: m.health, Metrics: metrics, Log: agenttest.Quiet(),
 	})
 	if err := syscall.Flock(int(held.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {

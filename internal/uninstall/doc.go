@@ -1,7 +1,7 @@
-// Package uninstall takes the agent's rules off a cluster: it ends the agents, and has the rules removed on every
-// node by a pod that runs "netpol-agent cleanup" there.
+// Package uninstall removes the agent's rules from a cluster: it stops the agents, and runs "netpol-agent cleanup" in a pod
+// on every node.
 //
-// It decides the order, and which nodes are concerned; it touches no kernel itself. The order matters: an agent
-// that still runs would write its rules again, and the end of an agent alone must remove nothing, because an
-// update or a restart looks the same.
+// It decides the order, and which nodes are concerned. It does not touch a kernel itself. The order matters: an agent that
+// still runs would write its rules again, and an agent that stops must not remove its rules, because it cannot tell an
+// uninstallation from an update or a restart.
 package uninstall

@@ -11,12 +11,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// cleanerLabel marks the pods that remove rules. They have none of the DaemonSet's labels, or its controller
-// would take them for its own.
+// cleanerLabel marks the pods that remove rules. They have none of the DaemonSet's labels, because its controller would
+// adopt them.
 const cleanerLabel = "netpol-agent/cleanup"
 
-// cleanerPod gives the pod that removes the rules of one node: the agent's own, with the same image and rights, that
-// runs another command, once. It is put on the node directly: a scheduler would not use a node that is cordoned.
+// cleanerPod returns the pod that removes the rules of one node: the agent's pod, with the same image and rights, that runs
+// another command once. It is bound to the node directly, because a scheduler would not use a cordoned node.
 func cleanerPod(ds *appsv1.DaemonSet, node string) *corev1.Pod {
 	spec := ds.Spec.Template.Spec.DeepCopy()
 	spec.NodeName = node
@@ -35,14 +35,14 @@ func cleanerPod(ds *appsv1.DaemonSet, node string) *corev1.Pod {
 			Name:      "netpol-agent-cleanup-" + hex.EncodeToString(sum[:5]),
 			Namespace: ds.Namespace,
 			Labels:    map[string]string{cleanerLabel: "true"},
-			// If nobody else removes it, it goes with the DaemonSet.
+			// If nobody else removes the pod, it is deleted with the DaemonSet.
 			OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "DaemonSet", Name: ds.Name, UID: ds.UID}},
 		},
 		Spec: *spec,
 	}
 }
 
-// trouble says what keeps a pod from its end, as far as its status tells.
+// trouble returns what keeps a pod from completing, as far as its status shows.
 func trouble(p *corev1.Pod) string {
 	for i := range p.Status.ContainerStatuses {
 		st := &p.Status.ContainerStatuses[i]

@@ -20,24 +20,25 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/wait"
 )
 
-// Selector is the node label that the DaemonSet is made to ask for: no node has it, so its pods end, while the
-// DaemonSet goes on to say where they were and how they ran. It is what an attempt that is repeated starts from.
+// Selector is the node label that the DaemonSet is made to require. No node has it, so the DaemonSet's pods end, while the
+// DaemonSet still shows where and how they ran. A repeated attempt starts from that.
 const Selector = "netpol-agent/uninstalling"
 
-// Config says what to uninstall.
+// Config is what to uninstall.
 type Config struct {
 	Client kubernetes.Interface
-	// Namespace and DaemonSet name the agents' DaemonSet.
+	// Namespace and DaemonSet are the namespace and name of the agents' DaemonSet.
 	Namespace, DaemonSet string
-	// Poll is the time between two looks at the cluster; 0 means half a second.
+	// Poll is the time between two looks at the cluster; 0 means 500 ms.
 	Poll time.Duration
 	Log  *slog.Logger
 }
 
-// Run ends the agents and removes their rules from every node that the DaemonSet's node selector matches; its
-// affinity is not looked at, for a node without rules only has nothing to remove. The DaemonSet stays, with no
-// pods. Run goes on until ctx ends, and its error then names every node that is not known to be clean, with the
-// reason; nothing is left then that would go on. It may be called again at any time.
+// Run stops the agents and removes their rules from every node that the DaemonSet's node selector matches. It ignores the
+// affinity, because a node without rules has nothing to remove. The DaemonSet stays, without pods.
+//
+// If ctx ends first, the error names every node that is not known to be clean, with the reason, and nothing that Run
+// started goes on. Run may be called again at any time.
 func Run(ctx context.Context, cfg Config) error {
 	if cfg.Poll <= 0 {
 		cfg.Poll = 500 * time.Millisecond
@@ -53,20 +54,20 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	// What an earlier attempt proved may be true no longer: agents may have run since.
+	// The pods of an earlier attempt prove nothing: agents may have run since.
 	if err := cfg.deletePods(ctx); err != nil {
 		return err
 	}
-	cfg.Log.Info("agents are told to end, rules are removed", "nodes", len(nodes))
+	cfg.Log.Info("stopping the agents and removing their rules", "nodes", len(nodes))
 	if err := cfg.clean(ctx, ds, nodes); err != nil {
 		return errors.Join(err, cfg.giveUp(ctx))
 	}
-	cfg.Log.Info("no node has rules of the agent any more", "nodes", len(nodes))
+	cfg.Log.Info("all nodes are clean", "nodes", len(nodes))
 	return cfg.deletePods(ctx)
 }
 
-// giveUp deletes the pods that have not run. Once their node is back, one would remove the rules of an agent that
-// somebody has put back meanwhile.
+// giveUp deletes the pods that have not run. Once its node is back, such a pod would remove the rules of an agent that
+// somebody has installed again meanwhile.
 func (c Config) giveUp(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
@@ -76,7 +77,7 @@ func (c Config) giveUp(ctx context.Context) error {
 	return nil
 }
 
-// endAgents leaves the DaemonSet without a node, and waits until its controller knows.
+// endAgents makes the DaemonSet match no node, and waits until its controller has noticed.
 func (c Config) endAgents(ctx context.Context) (*appsv1.DaemonSet, error) {
 	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"template": map[string]any{"spec": map[string]any{
 		"nodeSelector": map[string]string{Selector: "true"},
@@ -88,7 +89,7 @@ func (c Config) endAgents(ctx context.Context) (*appsv1.DaemonSet, error) {
 	ds, err := sets.Patch(ctx, c.DaemonSet, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: "netpol-agent"})
 	for err == nil && ds.Status.ObservedGeneration < ds.Generation {
 		if !wait.Sleep(ctx, c.Poll) {
-			return nil, fmt.Errorf("DaemonSet %s/%s: its controller does not react: %w", c.Namespace, c.DaemonSet, ctx.Err())
+			return nil, fmt.Errorf("DaemonSet %s/%s: its controller does not respond: %w", c.Namespace, c.DaemonSet, ctx.Err())
 		}
 		ds, err = sets.Get(ctx, c.DaemonSet, metav1.GetOptions{})
 	}
@@ -98,7 +99,7 @@ func (c Config) endAgents(ctx context.Context) (*appsv1.DaemonSet, error) {
 	return ds, nil
 }
 
-// nodes are the names of those nodes that the DaemonSet was for.
+// nodes returns the names of the nodes for which the DaemonSet was meant.
 func (c Config) nodes(ctx context.Context, ds *appsv1.DaemonSet) ([]string, error) {
 	want := labels.Set{}
 	for k, v := range ds.Spec.Template.Spec.NodeSelector {
@@ -118,7 +119,7 @@ func (c Config) nodes(ctx context.Context, ds *appsv1.DaemonSet) ([]string, erro
 	return names, nil
 }
 
-// clean goes on until every node is clean or ctx ends.
+// clean works until every node is clean or ctx ends.
 func (c Config) clean(ctx context.Context, ds *appsv1.DaemonSet, nodes []string) error {
 	left := map[string]string{}
 	for _, node := range nodes {
@@ -140,7 +141,7 @@ func (c Config) clean(ctx context.Context, ds *appsv1.DaemonSet, nodes []string)
 	}
 }
 
-// unclean names the nodes that are left, with the reasons.
+// unclean returns an error that names the nodes that are left, with the reasons.
 func unclean(left map[string]string, nodes []string) error {
 	var text []string
 	for _, node := range nodes {
@@ -151,7 +152,7 @@ func unclean(left map[string]string, nodes []string) error {
 	return fmt.Errorf("%d of %d nodes may still have rules: %s", len(left), len(nodes), strings.Join(text, ", "))
 }
 
-// step does what can be done now, and says of each node that is not clean why.
+// step does what can be done now. It returns the nodes that are not clean, with the reasons.
 func (c Config) step(ctx context.Context, ds *appsv1.DaemonSet, nodes []string) (map[string]string, error) {
 	list, err := c.Client.CoreV1().Pods(c.Namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
@@ -172,7 +173,7 @@ func (c Config) step(ctx context.Context, ds *appsv1.DaemonSet, nodes []string) 
 		cleaner := cleaners[node]
 		switch {
 		case agents[node]:
-			left[node] = "its agent has not ended"
+			left[node] = "its agent still runs"
 		case cleaner == nil:
 			left[node] = "not begun"
 			if _, err := c.Client.CoreV1().Pods(c.Namespace).Create(ctx, cleanerPod(ds, node), metav1.CreateOptions{}); err != nil {
@@ -204,7 +205,7 @@ func (c Config) deletePods(ctx context.Context) error {
 			}
 		}
 		if !wait.Sleep(ctx, c.Poll) {
-			return fmt.Errorf("cleanup pods do not go: %w", ctx.Err())
+			return fmt.Errorf("cleanup pods are not deleted: %w", ctx.Err())
 		}
 	}
 }

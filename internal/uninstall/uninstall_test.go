@@ -18,15 +18,15 @@ import (
 
 const namespace, set = "kube-system", "netpol-agent"
 
-// cluster stands in for controller and kubelets: agents end a few looks after their DaemonSet lost its nodes, and
-// cleanup pods succeed, unless their node is dead.
+// cluster stands in for the controller and the kubelets: agents end a few looks after their DaemonSet lost its nodes, and
+// cleanup pods succeed unless their node is dead.
 type cluster struct {
 	*fake.Clientset
 	t     *testing.T
 	dead  string
 	mu    sync.Mutex
 	looks int
-	// cleaned are the nodes whose cleanup ran; early, those where an agent still ran then.
+	// cleaned holds the nodes whose cleanup ran, early those of them where an agent still ran.
 	cleaned, early map[string]bool
 }
 
@@ -67,7 +67,7 @@ func newCluster(t *testing.T, objects ...runtime.Object) *cluster {
 	return c
 }
 
-// look lets time pass.
+// look lets the cluster make progress.
 func (c *cluster) look(clienttesting.Action) (bool, runtime.Object, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -120,7 +120,7 @@ func TestEveryNodeIsCleanedAfterItsAgentEnded(t *testing.T) {
 	if err != nil || len(list.Items) != 0 {
 		t.Errorf("pods are left: %v, %v", list.Items, err)
 	}
-	// Again, as after a timeout: nothing is there to end, and the nodes are found all the same.
+	// Again, as after a timeout: there is nothing to stop, and the nodes are found nevertheless.
 	c.cleaned = map[string]bool{}
 	if err := run(t, c, 20*time.Second); err != nil || len(c.cleaned) != 2 {
 		t.Errorf("the second time: %v, cleaned %v", err, c.cleaned)
@@ -129,7 +129,7 @@ func TestEveryNodeIsCleanedAfterItsAgentEnded(t *testing.T) {
 
 func TestNodeThatDoesNotAnswerIsNamed(t *testing.T) {
 	for why, objects := range map[string][]runtime.Object{
-		"its agent has not ended":             {daemonSet(), agentPod("b")},
+		"its agent still runs":                {daemonSet(), agentPod("b")},
 		"its kubelet has not run the cleanup": {daemonSet()},
 	} {
 		c := newCluster(t, objects...)
@@ -141,7 +141,7 @@ func TestNodeThatDoesNotAnswerIsNamed(t *testing.T) {
 		if !c.cleaned["a"] {
 			t.Errorf("%s: a waits for b", why)
 		}
-		// A pod that is left would run when b is back, whoever runs there by then.
+		// A pod that is left would run when b is back, even if an agent runs there by then.
 		list, err := c.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{LabelSelector: cleanerLabel + "=true"})
 		if err != nil || len(list.Items) != 0 {
 			t.Errorf("%s: pods are left: %v, %v", why, list.Items, err)

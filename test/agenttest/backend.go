@@ -73,6 +73,9 @@ func (f *Backend) Drifted() (bool, error) {
 	return f.Drift, nil
 }
 
+// PreciseDrift implements render.Backend.
+func (b *Backend) PreciseDrift() bool { return false }
+
 // Counts implements the engine's backend.
 func (f *Backend) Counts() map[string]render.Counts {
 	return map[string]render.Counts{"ipv4": {Rules: 3, Chains: 2, Sets: 1, Elements: 7}}

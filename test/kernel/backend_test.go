@@ -14,6 +14,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/render/nft"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/kernel"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
+	"github.com/netpol-agent/netpol-agent/test/iptfake"
 	"github.com/netpol-agent/netpol-agent/test/kernel/lab"
 	"github.com/netpol-agent/netpol-agent/test/nft/trace"
 	"github.com/netpol-agent/netpol-agent/test/testns"
@@ -121,17 +122,13 @@ func (nftBackend) trace(p *program.Program, pkt tracedPacket) (bool, string) {
 type iptBackend struct{ xtables.Programs }
 
 func (b iptBackend) renderer(int) renderer {
-	return iptables.New(b, iptables.Options{Variant: string(b.Variant())})
+	return iptables.New(b, iptables.Options{})
 }
 
 func (iptBackend) text(p *program.Program) string { return iptables.Render(p).Text() }
 
-func (b iptBackend) place() iptables.Place {
-	return iptables.Place{Name: b.Variant().Name(), Kernel: b}
-}
-
 func (b iptBackend) remove() error {
-	_, err := iptables.Cleanup([]iptables.Place{b.place()}, false)
+	_, err := iptables.Cleanup([]iptables.Kernel{b}, false)
 	return err
 }
 
@@ -140,7 +137,7 @@ func (iptBackend) trace(p *program.Program, pkt tracedPacket) (bool, string) {
 	if pkt.output {
 		chain = iprules.ChainOutput
 	}
-	pass, steps := iptables.Render(p).Table(iprules.FamilyOf(pkt.src)).Trace(chain, iprules.Packet{
+	pass, steps := iptfake.Trace(iptables.Render(p).Table(iprules.FamilyOf(pkt.src)), chain, iptfake.Packet{
 		Src: pkt.src, Dst: pkt.dst, Protocol: pkt.protocol, DstPort: pkt.dstPort, ICMPv6Type: pkt.icmpType, SYN: true, LocalSource: pkt.local,
 	})
 	return pass, strings.Join(steps, "\n")

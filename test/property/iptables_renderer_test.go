@@ -11,12 +11,13 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/compiler/clustergen"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
+	"github.com/netpol-agent/netpol-agent/test/iptfake"
 )
 
 // fakeTools is a model of the kernel whose writes fail from a given one on, as if the process were killed, and
 // which shows every state to a witness.
 type fakeTools struct {
-	*ruleset.Model
+	*iptfake.Model
 	// left is how many writes still succeed; negative means all.
 	left    int
 	witness func()
@@ -71,7 +72,7 @@ func TestPropertyIPTablesRecovers(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := clustergen.Events().Draw(t, "history")
 		n := &node{name: "n1", comp: compiler.New(compiler.Options{Node: "n1"})}
-		k := &fakeTools{Model: ruleset.NewModel(), left: -1}
+		k := &fakeTools{Model: iptfake.NewModel(), left: -1}
 		opts := iptables.Options{FullCheck: 1}
 		r := iptables.New(k, opts)
 		for _, e := range h.Events {
@@ -133,7 +134,7 @@ func TestPropertyIPTablesNeverOpens(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		before := clustergen.State().Draw(t, "before")
 		after := clustergen.State().Draw(t, "after")
-		k := &fakeTools{Model: ruleset.NewModel(), left: -1}
+		k := &fakeTools{Model: iptfake.NewModel(), left: -1}
 		r := iptables.New(k, iptables.Options{})
 		if _, err := r.Sync(scratch(before, "n1")); err != nil {
 			t.Fatal(err)
@@ -156,7 +157,7 @@ func TestPropertyIPTablesNeverOpens(t *testing.T) {
 	})
 }
 
-func installedTable(t *rapid.T, m *ruleset.Model, f ruleset.Family) *ruleset.Table {
+func installedTable(t *rapid.T, m *iptfake.Model, f ruleset.Family) *ruleset.Table {
 	table, err := m.Table(f)
 	if err != nil {
 		t.Fatal(err)

@@ -14,19 +14,20 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/layout"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
+	"github.com/netpol-agent/netpol-agent/test/iptfake"
 )
 
 // ipNode is one node's agent with the iptables backend, without kernel.
 type ipNode struct {
 	node
 	layout *layout.Layout
-	model  *ruleset.Model
+	model  *iptfake.Model
 	states map[ruleset.Family]*ruleset.State
 }
 
 func newIPNode(name string, addrs []netip.Addr) *ipNode {
 	n := &ipNode{
-		node: node{name: name, comp: compiler.New(compiler.Options{Node: name})}, layout: layout.New(), model: ruleset.NewModel(),
+		node: node{name: name, comp: compiler.New(compiler.Options{Node: name})}, layout: layout.New(), model: iptfake.NewModel(),
 		states: map[ruleset.Family]*ruleset.State{},
 	}
 	for _, f := range ruleset.Families() {
@@ -48,7 +49,7 @@ func (n *ipNode) commit(t *rapid.T) {
 	}
 }
 
-func install(t *rapid.T, m *ruleset.Model, f ruleset.Family, plan *ruleset.Plan) {
+func install(t *rapid.T, m *iptfake.Model, f ruleset.Family, plan *ruleset.Plan) {
 	for _, step := range []func() error{
 		func() error { return m.RestoreSets(plan.Before) },
 		func() error { return m.Restore(f, plan.Restore) },
@@ -71,7 +72,7 @@ func ipTraced(r *ruleset.Ruleset, p oracle.Packet, nodeAddrs []netip.Addr) (bool
 	if local {
 		entry, p.Bridge = ruleset.ChainOutput, ""
 	}
-	return r.Table(ruleset.FamilyOf(p.Src)).Trace(entry, ruleset.Packet{
+	return iptfake.Trace(r.Table(ruleset.FamilyOf(p.Src)), entry, iptfake.Packet{
 		Src: p.Src, Dst: p.Dst, Protocol: p.Protocol, DstPort: p.DstPort, ICMPv6Type: p.ICMPv6Type, SYN: true, LocalSource: local,
 		Bridge: p.Bridge,
 	})
@@ -119,7 +120,7 @@ func TestPropertyIPTablesAgrees(t *testing.T) {
 // ipSameAsScratch checks that rules and installed rules do not depend on history.
 func ipSameAsScratch(t *rapid.T, n *ipNode, s oracle.State) {
 	want := layout.Render(scratch(s, n.name))
-	if d := want.Difference(n.layout.Ruleset()); d != "" {
+	if d := iptfake.Difference(want, n.layout.Ruleset()); d != "" {
 		t.Fatalf("node %s: the rules depend on history:\n%s", n.name, d)
 	}
 	for _, f := range ruleset.Families() {
@@ -140,7 +141,7 @@ func TestPropertyIPTablesTiers(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		p := tieredProgram(t)
-		rules, m := layout.Render(p), ruleset.NewModel()
+		rules, m := layout.Render(p), iptfake.NewModel()
 		install(t, m, ruleset.V4, ruleset.Diff(rules.V4, ruleset.NewState(), nil))
 		for range 20 {
 			pkt := packet{

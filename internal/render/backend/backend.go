@@ -1,18 +1,17 @@
 // Package backend chooses which renderer enforces on a node, nftables or iptables, and removes what the others left.
 //
-// It decides from what the kernel and the node have and from what the operator asked for, and says why. It does not
-// decide what the rules are, or when they are written: the renderers and their caller do.
+// It decides from what the kernel and the node have and from what the operator asked for, and states the reason. It does
+// not decide what the rules are, or when they are written: that is up to the renderers and their caller.
 //
-// A change of backend opens nothing: the chosen renderer enforces first, and then Sweep removes what others left.
-// As long as both are there both judge, which forbids more and allows nothing: each accept ends only the chains of
-// its own.
+// A change of backend opens nothing: the chosen renderer enforces first, and then a sweep removes what the others left.
+// As long as both are there, both judge, which forbids more and allows nothing: an accept ends only the chains of the
+// backend that it belongs to.
 package backend
 
 import (
 	"errors"
 	"fmt"
-	"strings"
-	"time"
+	"slices"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render"
@@ -35,37 +34,12 @@ const (
 type Config struct {
 	// Backend is Auto, NFTables or IPTables; "" is Auto.
 	Backend string
-	// Variant is Auto, Legacy or NFT; "" is Auto. It counts for IPTables only.
-	Variant string
-	// LockWaited, if not nil, hears of each wait for the xtables lock.
-	LockWaited func(took time.Duration, failed bool)
+	// Variant is Auto, Legacy or NFT; "" is Auto. It applies to IPTables only.
+	Variant  string
+	Observer render.Observer
 }
 
-// Renderer keeps the kernel equal to a program; nft.Renderer and iptables.Renderer are the two there are.
-type Renderer interface {
-	Sync(p *program.Program) (render.Stats, error)
-	Apply(p *program.Program, d *program.Delta) (render.Stats, error)
-	Drifted() (bool, error)
-	Counts() map[string]render.Counts
-	Table() string
-}
-
-// Chosen is the renderer that enforces, open and ready to write.
-type Chosen struct {
-	Renderer
-	// Name is "nftables", "iptables-legacy" or "iptables-nft".
-	Name string
-	// Reason says why this one.
-	Reason string
-
-	node node
-	conn *nftkernel.Conn
-	// others are the places of iptables rules that are not in use; sets says that ipsets are not in use either.
-	others []ipkernel.Variant
-	sets   bool
-}
-
-// node is what a choice asks of the machine.
+// node is what a choice needs of the machine.
 type node struct {
 	openNFT  func() (*nftkernel.Conn, error)
 	openIPT  func(ipkernel.Variant, ...ipkernel.Option) (*ipkernel.Tools, error)
@@ -80,10 +54,10 @@ func thisNode() node {
 	}
 }
 
-// Open chooses a renderer and opens it. Nothing is written. The error says in one line what is missing.
-func Open(cfg Config) (*Chosen, error) { return open(cfg, thisNode()) }
+// Open chooses a renderer and opens it. Nothing is written. The error states in one line what is missing.
+func Open(cfg Config) (*render.Opened, error) { return open(cfg, thisNode()) }
 
-func open(cfg Config, n node) (*Chosen, error) {
+func open(cfg Config, n node) (*render.Opened, error) {
 	conn, err := n.openNFT()
 	switch {
 	case cfg.Backend == IPTables:
@@ -93,29 +67,29 @@ func open(cfg Config, n node) (*Chosen, error) {
 	case err == nil:
 		return openNFTables(n, conn, "the kernel has nf_tables"), nil
 	case cfg.Backend != NFTables && errors.Is(err, nftkernel.ErrNoNFTables):
-		c, ipErr := openIPTables(cfg, n, nil, "the kernel has no nf_tables")
+		o, ipErr := openIPTables(cfg, n, nil, "the kernel has no nf_tables")
 		if ipErr != nil {
 			return nil, fmt.Errorf("no backend can be used: %s: %w; %w", NFTables, err, ipErr)
 		}
-		return c, nil
+		return o, nil
 	}
 	return nil, fmt.Errorf("%s: %w", NFTables, err)
 }
 
-func openNFTables(n node, conn *nftkernel.Conn, reason string) *Chosen {
-	variants := ipkernel.Variants()
-	return &Chosen{Renderer: nft.New(conn, nft.Options{}), Name: NFTables, Reason: reason, node: n, conn: conn,
-		others: variants[:], sets: true}
+func openNFTables(n node, conn *nftkernel.Conn, reason string) *render.Opened {
+	return &render.Opened{
+		Backend: nft.New(conn, nft.Options{}), Name: NFTables, Reason: reason, Close: conn.Close,
+		Sweep: func() ([]string, error) { return n.removeIPTables(ipkernel.Variants(), iptables.Cleanup, false) },
+	}
 }
 
-// openIPTables opens the iptables renderer; conn is nil if nf_tables cannot be reached.
-func openIPTables(cfg Config, n node, conn *nftkernel.Conn, reason string) (*Chosen, error) {
+// openIPTables opens the iptables renderer. conn is nil if nf_tables cannot be reached.
+func openIPTables(cfg Config, n node, conn *nftkernel.Conn, reason string) (*render.Opened, error) {
 	v := ipkernel.Variant(cfg.Variant)
 	if cfg.Variant == "" || cfg.Variant == Auto {
-		candidates := ipkernel.Variants()
-		of := candidates[:]
+		of := ipkernel.Variants()
 		if conn == nil {
-			of = []ipkernel.Variant{ipkernel.Legacy} // the other one speaks to nf_tables
+			of = []ipkernel.Variant{ipkernel.Legacy} // the other one needs nf_tables
 		}
 		var why string
 		var err error
@@ -125,22 +99,21 @@ func openIPTables(cfg Config, n node, conn *nftkernel.Conn, reason string) (*Cho
 		reason += "; " + why
 	}
 	var opts []ipkernel.Option
-	if cfg.LockWaited != nil {
-		opts = append(opts, ipkernel.WithLockObserver(cfg.LockWaited))
+	if cfg.Observer.LockWaited != nil {
+		opts = append(opts, ipkernel.WithLockObserver(cfg.Observer.LockWaited))
 	}
 	tools, err := n.openIPT(v, opts...)
 	if err != nil {
 		return nil, closeAfter(conn, fmt.Errorf("%s: %w", v.Name(), err))
 	}
-	c := &Chosen{Renderer: iptables.New(tools, iptables.Options{Variant: string(v)}), Name: v.Name(), Reason: reason, node: n, conn: conn}
-	for _, other := range ipkernel.Variants() {
-		if other != v {
-			c.others = append(c.others, other)
-		}
-	}
-	return c, nil
+	return &render.Opened{
+		Backend: iptables.New(tools, iptables.Options{}), Name: v.Name(), Reason: reason,
+		Sweep: func() ([]string, error) { return n.sweepBeside(v, conn) },
+		Close: func() error { return closeAfter(conn, nil) },
+	}, nil
 }
 
+// closeAfter closes the connection, if there is one, and returns err.
 func closeAfter(conn *nftkernel.Conn, err error) error {
 	if conn != nil {
 		_ = conn.Close()
@@ -148,91 +121,73 @@ func closeAfter(conn *nftkernel.Conn, err error) error {
 	return err
 }
 
-// Close ends the connections. The rules stay.
-func (c *Chosen) Close() error {
-	if c.conn == nil {
-		return nil
-	}
-	return c.conn.Close()
-}
-
-// Sweep removes what renderers that are not in use have left, and nothing else; it gives what that was. It is for
-// the time when the chosen one enforces, and safe to call while that one works. What one of the others left does not
-// keep the rest.
-func (c *Chosen) Sweep() ([]string, error) {
+// sweepBeside removes what nftables and the other variants than v left. The sets stay: v uses them.
+func (n node) sweepBeside(v ipkernel.Variant, conn *nftkernel.Conn) ([]string, error) {
 	var gone []string
-	var errs []error
-	if c.Name != NFTables && c.conn != nil {
-		tables, err := nft.Cleanup(c.conn, false)
-		gone, errs = append(gone, named(tables)...), append(errs, err)
+	var nftErr error
+	if conn != nil {
+		gone, nftErr = removeNFTables(conn, false)
 	}
-	places, err := c.node.places(c.others)
-	errs = append(errs, err)
-	remove := iptables.Chains
-	if c.sets {
-		remove = iptables.Cleanup
-	}
-	removed, err := remove(places, false)
-	return append(gone, removed...), errors.Join(append(errs, err)...)
+	others := slices.DeleteFunc(ipkernel.Variants(), func(other ipkernel.Variant) bool { return other == v })
+	removed, err := n.removeIPTables(others, iptables.Chains, false)
+	return append(gone, removed...), errors.Join(nftErr, err)
 }
 
-// places gives where the variants keep rules, as far as the node has their programs: without, nobody wrote any, or
-// nobody here can tell.
-func (n node) places(variants []ipkernel.Variant) ([]iptables.Place, error) {
-	var out []iptables.Place
+// removeIPTables removes the rules of some variants by iptables.Cleanup or iptables.Chains. A variant whose programs the
+// node does not have is left out: then nobody wrote any rules, or nobody here can tell.
+func (n node) removeIPTables(variants []ipkernel.Variant, by func([]iptables.Kernel, bool) ([]string, error), dryRun bool) ([]string, error) {
+	var kernels []iptables.Kernel
+	var errs []error
 	for _, v := range variants {
 		tools, err := n.findIPT(v)
-		if errors.Is(err, ipkernel.ErrNoPrograms) {
-			continue
+		switch {
+		case errors.Is(err, ipkernel.ErrNoPrograms):
+		case err != nil:
+			errs = append(errs, fmt.Errorf("%s: %w", v.Name(), err))
+		default:
+			kernels = append(kernels, tools)
 		}
-		if err != nil {
-			return out, fmt.Errorf("%s: %w", v.Name(), err)
-		}
-		out = append(out, iptables.Place{Name: v.Name(), Kernel: tools})
 	}
-	return out, nil
+	removed, err := by(kernels, dryRun)
+	return removed, errors.Join(append(errs, err)...)
 }
 
-func named(tables []string) []string {
-	out := make([]string, len(tables))
-	for i, t := range tables {
-		out[i] = "table inet " + t
+func removeNFTables(conn *nftkernel.Conn, dryRun bool, also ...string) ([]string, error) {
+	tables, err := nft.Cleanup(conn, dryRun, also...)
+	for i := range tables {
+		tables[i] = "table inet " + tables[i]
 	}
-	return out
+	return tables, err
 }
 
 // Cleanup removes what any renderer, in any variant, keeps on this node, and nothing else; also names further nftables
-// tables of ours. It gives what was there; with dryRun it only says so.
-func Cleanup(dryRun bool, also ...string) ([]string, error) { return cleanup(thisNode(), dryRun, also) }
+// tables of ours. It returns what it removed. With dryRun it removes nothing and returns what is there.
+func Cleanup(dryRun bool, also ...string) ([]string, error) { return thisNode().cleanup(dryRun, also) }
 
-func cleanup(n node, dryRun bool, also []string) ([]string, error) {
+func (n node) cleanup(dryRun bool, also []string) ([]string, error) {
 	var gone []string
-	conn, err := n.openNFT()
 	variants := ipkernel.Variants()
-	of := variants[:]
+	conn, err := n.openNFT()
 	switch {
+	case err == nil:
+		defer conn.Close() //nolint:errcheck // all answers have arrived
+		gone, err = removeNFTables(conn, dryRun, also...)
 	case errors.Is(err, nftkernel.ErrNoNFTables):
-		of = []ipkernel.Variant{ipkernel.Legacy}
-	case err != nil:
-		return nil, err
+		variants = []ipkernel.Variant{ipkernel.Legacy}
 	default:
-		defer conn.Close() //nolint:errcheck // whatever happens to the connection now, the answers have arrived
-		var tables []string
-		tables, err = nft.Cleanup(conn, dryRun, also...)
-		gone = named(tables)
+		return nil, err
 	}
 	if errors.Is(err, nftkernel.ErrNoNFTables) {
 		err = nil
 	}
-	places, placesErr := n.places(of)
-	removed, ipErr := iptables.Cleanup(places, dryRun)
-	return append(gone, removed...), errors.Join(err, placesErr, ipErr)
+	removed, ipErr := n.removeIPTables(variants, iptables.Cleanup, dryRun)
+	return append(gone, removed...), errors.Join(err, ipErr)
 }
 
-// Render gives the text of a program's rules as a backend, NFTables or IPTables, would install them.
+// Render returns the text of a program's rules as a backend, NFTables or IPTables, would install them.
 func Render(name string, p *program.Program) string {
 	if name == IPTables {
-		return strings.TrimSuffix(iptables.Render(p).Text(), "\n") + "\n"
+		return iptables.Render(p).Text()
 	}
 	return nft.Render(p).Text(nft.New(nil, nft.Options{}).Table())
 }

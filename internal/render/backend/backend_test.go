@@ -12,7 +12,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/testns"
 )
 
-// fakeNode is a machine that has what it is told.
+// fakeNode returns a machine that has what the arguments state.
 func fakeNode(nftErr, iptErr error, others ipkernel.Variant) node {
 	tools := func(_ ipkernel.Variant, _ ...ipkernel.Option) (*ipkernel.Tools, error) {
 		if iptErr != nil {
@@ -39,7 +39,7 @@ func fakeNode(nftErr, iptErr error, others ipkernel.Variant) node {
 	}
 }
 
-// TestKernelOpenChoosesByWhatTheNodeHas shows which backend is chosen, and what is said of it or of its lack.
+// TestKernelOpenChoosesByWhatTheNodeHas shows which backend is chosen, with the reason, or the error if there is none.
 func TestKernelOpenChoosesByWhatTheNodeHas(t *testing.T) {
 	noNFT := fmt.Errorf("connect to nf_tables: %w", nftkernel.ErrNoNFTables)
 	noRight := fmt.Errorf("connect to nf_tables: %w", nftkernel.ErrPermission)
@@ -83,7 +83,7 @@ func TestKernelOpenChoosesByWhatTheNodeHas(t *testing.T) {
 	}
 }
 
-// lasting gives a connection that can be closed, where there is one.
+// lasting returns a connection that can be closed, if there is one.
 func lasting(f func() (*nftkernel.Conn, error)) func() (*nftkernel.Conn, error) {
 	return func() (*nftkernel.Conn, error) {
 		if _, err := f(); err != nil {
@@ -93,7 +93,7 @@ func lasting(f func() (*nftkernel.Conn, error)) func() (*nftkernel.Conn, error) 
 	}
 }
 
-// TestKernelSweepWithoutPrograms sweeps and cleans where there is no iptables: nobody wrote any rules with it.
+// TestKernelSweepWithoutPrograms sweeps and cleans up where there is no iptables, so nobody wrote any rules with it.
 func TestKernelSweepWithoutPrograms(t *testing.T) {
 	if os.Geteuid() != 0 {
 		testns.Cannot(t, "needs root")

@@ -20,7 +20,7 @@ func BenchmarkKernel(b *testing.B) {
 		}
 		p := everyWord()
 		r := iptables.New(k, iptables.Options{FullCheck: 1 << 30})
-		full := iptables.New(k, options(k))
+		full := iptables.New(k, everyTime)
 		for _, x := range []*iptables.Renderer{r, full} {
 			if _, err := x.Sync(p); err != nil {
 				b.Fatal(err)
@@ -62,12 +62,12 @@ func BenchmarkKernel(b *testing.B) {
 		})
 		run("drift of jumps", func(int) error { _, err := r.Drifted(); return err })
 		run("drift of everything", func(int) error { _, err := full.Drifted(); return err })
-		run("start on what is there", func(int) error { _, err := iptables.New(k, options(k)).Sync(p); return err })
+		run("start on what is there", func(int) error { _, err := iptables.New(k, everyTime).Sync(p); return err })
 		run("removal and start", func(int) error {
-			if _, err := iptables.Cleanup(places(k), false); err != nil {
+			if _, err := iptables.Cleanup([]iptables.Kernel{k}, false); err != nil {
 				return err
 			}
-			_, err := iptables.New(k, options(k)).Sync(p)
+			_, err := iptables.New(k, everyTime).Sync(p)
 			return err
 		})
 	}

@@ -9,81 +9,62 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
 )
 
-// Place is where a variant of the binary keeps its rules.
-type Place struct {
-	// Name is for people: "iptables-nft".
-	Name   string
-	Kernel Kernel
-}
-
-// Cleanup removes our jumps, chains and sets, and nothing else, from all places. It gives what was there; with dryRun
-// it only says so.
-func Cleanup(places []Place, dryRun bool) ([]string, error) {
-	if len(places) == 0 {
+// Cleanup removes our jumps, chains and sets from some variants, and nothing else. It returns what it removed. With dryRun
+// it removes nothing and returns what is there.
+func Cleanup(kernels []Kernel, dryRun bool) ([]string, error) {
+	if len(kernels) == 0 {
 		return nil, nil
 	}
-	gone, err := Chains(places, dryRun)
-	errs := []error{err}
-	// The sets belong to no variant, and the chains had to go first.
-	was, err := Sets(places[0].Kernel, dryRun)
-	if err != nil {
-		errs = append(errs, err)
-	}
-	return append(gone, was...), errors.Join(errs...)
+	gone, err := Chains(kernels, dryRun)
+	// The sets belong to no variant. They come last because chains refer to them.
+	sets, setsErr := removeSets(kernels[0], dryRun)
+	return append(gone, sets...), errors.Join(err, setsErr)
 }
 
-// Chains removes our jumps and chains from all places, and leaves the sets. It gives what was there; with dryRun it
-// only says so.
-func Chains(places []Place, dryRun bool) ([]string, error) {
+// Chains does what Cleanup does, but leaves the sets.
+func Chains(kernels []Kernel, dryRun bool) ([]string, error) {
 	var gone []string
 	var errs []error
-	for _, p := range places {
-		was, err := chains(p.Kernel, dryRun)
-		for _, w := range was {
-			gone = append(gone, p.Name+" "+w)
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", p.Name, err))
-		}
-	}
-	return gone, errors.Join(errs...)
-}
-
-func chains(k Kernel, dryRun bool) ([]string, error) {
-	var gone []string
-	var errs []error
-	for _, f := range ruleset.Families() {
-		chains, err := k.Save(f)
-		if errors.Is(err, kernel.ErrNoPrograms) || errors.Is(err, kernel.ErrNoFamily) {
-			continue // then nobody has written anything with them
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: read the filter table: %w", f, err))
-			continue
-		}
-		s := ruleset.NewState()
-		if err := s.ReadChains(chains); err != nil {
-			errs = append(errs, fmt.Errorf("%s: read the filter table: %w", f, err))
-			continue
-		}
-		plan := ruleset.Diff(ruleset.NewTable(f), s, nil)
-		if plan.Restore == "" {
-			continue
-		}
-		if !dryRun {
-			if err := k.Restore(f, plan.Restore); err != nil {
-				errs = append(errs, fmt.Errorf("%s: remove the chains: %w", f, err))
-				continue
+	for _, k := range kernels {
+		for _, f := range ruleset.Families() {
+			removed, err := removeChains(k, f, dryRun)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("%s: %s: %w", k.Variant().Name(), f, err))
+			}
+			if removed != "" {
+				gone = append(gone, fmt.Sprintf("%s %s: %s", k.Variant().Name(), f, removed))
 			}
 		}
-		gone = append(gone, fmt.Sprintf("%s: %d chains, %d jumps", f, len(s.Chains), len(s.Jumps)))
 	}
 	return gone, errors.Join(errs...)
 }
 
-// Sets removes our sets. It gives what was there; with dryRun it only says so.
-func Sets(k Kernel, dryRun bool) ([]string, error) {
-	text, err := k.SaveSets()
+func removeChains(k Kernel, f ruleset.Family, dryRun bool) (string, error) {
+	save, err := k.Save(f)
+	if errors.Is(err, kernel.ErrNoPrograms) || errors.Is(err, kernel.ErrNoFamily) {
+		return "", nil // then nobody has written anything with them
+	}
+	s := ruleset.NewState()
+	if err == nil {
+		err = s.ReadChains(save)
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the filter table: %w", err)
+	}
+	script := ruleset.Diff(ruleset.NewTable(f), s, nil).Restore
+	if script == "" {
+		return "", nil
+	}
+	if !dryRun {
+		if err := k.Restore(f, script); err != nil {
+			return "", fmt.Errorf("remove the chains: %w", err)
+		}
+	}
+	return fmt.Sprintf("%d chains, %d jumps", len(s.Chains), len(s.Jumps)), nil
+}
+
+func removeSets(k Kernel, dryRun bool) ([]string, error) {
+	save, err := k.SaveSets()
 	if err != nil {
 		return nil, fmt.Errorf("read the sets: %w", err)
 	}
@@ -91,7 +72,7 @@ func Sets(k Kernel, dryRun bool) ([]string, error) {
 	var script strings.Builder
 	for _, f := range ruleset.Families() {
 		s := ruleset.NewState()
-		if err := s.ReadSets(f, text); err != nil {
+		if err := s.ReadSets(f, save); err != nil {
 			return nil, fmt.Errorf("read the sets: %w", err)
 		}
 		n += len(s.Sets)

@@ -15,12 +15,12 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables"
 )
 
-var update = flag.Bool("update", false, "write what the code gives into the golden files")
+var update = flag.Bool("update", false, "write what the code renders to the golden files")
 
-// cases are those of the nftables backend.
+// cases is the directory of the nftables backend's cases.
 const cases = "../../../test/golden/testdata"
 
-// compiled gives node1's program of a case.
+// compiled returns node1's program of a case.
 func compiled(t *testing.T, path string) *program.Program {
 	t.Helper()
 	common, err := os.ReadFile(filepath.Join(cases, "cluster.yaml"))
@@ -63,8 +63,8 @@ func goldens(t *testing.T) map[string]*program.Program {
 	return out
 }
 
-// TestGolden compares the rules of each case with the golden text. Run it with -update after a change of the
-// layout, and read the difference.
+// TestGolden compares the rules of each case with the golden text. After a change of the layout, run it with -update and
+// read the difference.
 func TestGolden(t *testing.T) {
 	for name, p := range goldens(t) {
 		path := filepath.Join("testdata", name+".rules")
@@ -85,12 +85,12 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// TestKernelTakesEveryGolden loads one case after the other into the same namespace, each in the place of the one
-// before, and expects to read back exactly what was written.
+// TestKernelTakesEveryGolden loads one case after the other into the same namespace, each replacing the one before, and
+// expects to read back exactly what was written.
 func TestKernelTakesEveryGolden(t *testing.T) {
 	eachVariant(t, func(t *testing.T, k inNS) {
 		for name, p := range goldens(t) {
-			r := iptables.New(k, options(k))
+			r := iptables.New(k, everyTime)
 			if _, err := r.Sync(p); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}

@@ -21,7 +21,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/testns/xtables"
 )
 
-// inNS runs the programs inside a network namespace.
+// inNS is the programs inside a network namespace.
 type inNS struct {
 	xtables.Programs
 	ns *testns.NS
@@ -32,7 +32,7 @@ func openIn(ns *testns.NS, v kernel.Variant) (inNS, error) {
 	return inNS{p, ns}, err
 }
 
-// command runs a program inside the namespace, as a stranger on the node would.
+// command runs a program inside the namespace, as somebody else on the node would.
 func (k inNS) command(t *testing.T, args ...string) string {
 	t.Helper()
 	var out []byte
@@ -52,7 +52,7 @@ func (k inNS) iptables(t *testing.T, args ...string) string {
 	return k.command(t, append([]string{"iptables-" + string(k.Variant()), "-w", "10"}, args...)...)
 }
 
-// eachVariant runs a test with both variants of the binary, each in a namespace of its own.
+// eachVariant runs a test with both variants of the binary, each in its own namespace.
 func eachVariant(t *testing.T, f func(t *testing.T, k inNS)) {
 	for _, v := range []kernel.Variant{kernel.Legacy, kernel.NFT} {
 		t.Run(string(v), func(t *testing.T) {
@@ -65,16 +65,8 @@ func eachVariant(t *testing.T, f func(t *testing.T, k inNS)) {
 	}
 }
 
-func options(k inNS) iptables.Options {
-	return iptables.Options{Variant: string(k.Variant()), FullCheck: 1}
-}
-
-func places(kernels ...inNS) (out []iptables.Place) {
-	for _, k := range kernels {
-		out = append(out, iptables.Place{Name: k.Variant().Name(), Kernel: k})
-	}
-	return out
-}
+// everyTime makes each check for drift compare everything.
+var everyTime = iptables.Options{FullCheck: 1}
 
 func sync(t *testing.T, k iptables.Kernel, p *program.Program) render.Stats {
 	t.Helper()
@@ -85,7 +77,7 @@ func sync(t *testing.T, k iptables.Kernel, p *program.Program) render.Stats {
 	return stats
 }
 
-// noDrift compares everything that is installed with what should be.
+// noDrift fails if anything that is installed is not as it should be.
 func noDrift(t *testing.T, r *iptables.Renderer) {
 	t.Helper()
 	if drifted, err := r.Drifted(); err != nil || drifted {
@@ -93,7 +85,7 @@ func noDrift(t *testing.T, r *iptables.Renderer) {
 	}
 }
 
-// play gives a compiler that heard of a random cluster's history.
+// play returns a compiler that has seen a random cluster's history.
 func play(seed uint64, each func(c *compiler.Compiler)) *compiler.Compiler {
 	c := compiler.New(compiler.Options{Node: "n1"})
 	for _, e := range clustergen.EventsFromSeed(seed).Events {
@@ -116,12 +108,12 @@ func play(seed uint64, each func(c *compiler.Compiler)) *compiler.Compiler {
 	return c
 }
 
-// TestKernelTakesHistories plays random histories event by event. The kernel must take each step, and a renderer
-// that starts afterwards must find exactly what it would write itself: so text and kernel agree in every word.
+// TestKernelTakesHistories plays random histories event by event. The kernel must accept each step, and a renderer that
+// starts afterwards must find exactly what it would write itself, so text and kernel agree in every word.
 func TestKernelTakesHistories(t *testing.T) {
 	eachVariant(t, func(t *testing.T, k inNS) {
 		for seed := range uint64(6) {
-			r := iptables.New(k, options(k))
+			r := iptables.New(k, everyTime)
 			steps := 0
 			c := play(seed, func(c *compiler.Compiler) {
 				if steps++; steps%4 != 0 {
@@ -139,7 +131,7 @@ func TestKernelTakesHistories(t *testing.T) {
 				t.Errorf("seed %d: a restart changed %+v", seed, stats)
 			}
 		}
-		if _, err := iptables.Cleanup(places(k), false); err != nil {
+		if _, err := iptables.Cleanup([]iptables.Kernel{k}, false); err != nil {
 			t.Fatal(err)
 		}
 		nothingLeft(t, k)
@@ -207,10 +199,10 @@ func everyWord() *program.Program {
 	return p
 }
 
-// TestKernelTakesEveryWord loads every kind of match and a tree of several levels, and reads back the same.
+// TestKernelTakesEveryWord loads every kind of match and a tree of several levels, and expects to read back the same.
 func TestKernelTakesEveryWord(t *testing.T) {
 	eachVariant(t, func(t *testing.T, k inNS) {
-		r := iptables.New(k, options(k))
+		r := iptables.New(k, everyTime)
 		p := everyWord()
 		if _, err := r.Sync(p); err != nil {
 			t.Fatal(err)
@@ -222,11 +214,11 @@ func TestKernelTakesEveryWord(t *testing.T) {
 	})
 }
 
-// TestKernelRepairs lets strangers change the rules. Each time the drift is noticed and put right, and the
-// strangers' own rules stay.
+// TestKernelRepairs lets others change the rules. Each time the drift is detected and repaired, and the others' own rules
+// stay.
 func TestKernelRepairs(t *testing.T) {
 	eachVariant(t, func(t *testing.T, k inNS) {
-		r, full := iptables.New(k, iptables.Options{}), iptables.New(k, options(k))
+		r, full := iptables.New(k, iptables.Options{}), iptables.New(k, everyTime)
 		p := everyWord()
 		for _, x := range []*iptables.Renderer{r, full} {
 			if _, err := x.Sync(p); err != nil {
@@ -273,7 +265,7 @@ func TestKernelRepairs(t *testing.T) {
 	})
 }
 
-// TestKernelLeavesOthersAlone removes ours beside rules and sets of others.
+// TestKernelLeavesOthersAlone removes our rules and sets while others have some, too.
 func TestKernelLeavesOthersAlone(t *testing.T) {
 	eachVariant(t, func(t *testing.T, k inNS) {
 		k.command(t, "ipset", "create", "KUBE-X", "hash:ip")
@@ -282,10 +274,10 @@ func TestKernelLeavesOthersAlone(t *testing.T) {
 		k.iptables(t, "-A", "FORWARD", "-j", "KUBE-FORWARD")
 		before := k.iptables(t, "-S")
 		sync(t, k, everyWord())
-		if gone, err := iptables.Cleanup(places(k), true); err != nil || len(gone) != 3 {
+		if gone, err := iptables.Cleanup([]iptables.Kernel{k}, true); err != nil || len(gone) != 3 {
 			t.Errorf("dry run: %v, %v", gone, err)
 		}
-		if _, err := iptables.Cleanup(places(k), false); err != nil {
+		if _, err := iptables.Cleanup([]iptables.Kernel{k}, false); err != nil {
 			t.Fatal(err)
 		}
 		nothingLeft(t, k)
@@ -296,9 +288,9 @@ func TestKernelLeavesOthersAlone(t *testing.T) {
 	})
 }
 
-// TestKernelChangesVariant starts with one variant what the other one enforced so far. The sets, which they have in
-// common, are held by the other one's rules at first: that is told and keeps nothing from being enforced. Once those
-// rules are gone the next comparison leaves nothing over.
+// TestKernelChangesVariant starts one variant where the other one has enforced so far. At first the other one's rules hold the
+// sets, which both share: that is reported, and the rules are enforced nevertheless. Once those rules are gone, the next
+// comparison removes the sets.
 func TestKernelChangesVariant(t *testing.T) {
 	eachVariant(t, func(t *testing.T, k inNS) {
 		v := map[kernel.Variant]kernel.Variant{kernel.Legacy: kernel.NFT, kernel.NFT: kernel.Legacy}[k.Variant()]
@@ -310,12 +302,12 @@ func TestKernelChangesVariant(t *testing.T) {
 		delete(after.Sets, "names")
 		after.Policies[programs.Ref("ns/p")].Ingress, after.Policies[programs.Ref("ns/p")].Egress = after.Policies[programs.Ref("ns/p")].Ingress[:1], nil
 		sync(t, other, before)
-		r := iptables.New(k, options(k))
+		r := iptables.New(k, everyTime)
 		if stats, err := r.Sync(after); err != nil || stats.Left == nil || !strings.Contains(stats.Left.Error(), "in use") {
 			t.Fatalf("left %v, %v", stats.Left, err)
 		}
 		noDrift(t, r)
-		gone, err := iptables.Chains(places(other), false)
+		gone, err := iptables.Chains([]iptables.Kernel{other}, false)
 		if err != nil || len(gone) != 2 || !strings.HasPrefix(gone[0], v.Name()+" ipv4: ") {
 			t.Errorf("removed %q, %v", gone, err)
 		}
@@ -331,7 +323,7 @@ func TestKernelChangesVariant(t *testing.T) {
 			t.Errorf("not all removed: %+v", stats)
 		}
 		sync(t, other, before)
-		if _, err := iptables.Cleanup(places(k, other), false); err != nil {
+		if _, err := iptables.Cleanup([]iptables.Kernel{k, other}, false); err != nil {
 			t.Fatal(err)
 		}
 		nothingLeft(t, k)

@@ -16,14 +16,14 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/testns"
 )
 
-// How long a packet may take: one that should pass has time even on a busy machine, for one that should not the
-// test waits as long as it does if all is well.
+// How long a packet may take. One that should pass has time even on a busy machine. One that should not pass is always
+// waited for, so the time is short.
 const (
 	patience     = 10 * time.Second
 	disappointed = 200 * time.Millisecond
 )
 
-// hosts are the ends of the test's packets: two pods of the node, and one host elsewhere. The node routes.
+// hosts are the ends of the test's packets: two pods of the node, and a host elsewhere. The node is the router.
 var hosts = []string{"a", "b", "far"}
 
 func addr(v6 bool, host string) netip.Addr {
@@ -104,7 +104,7 @@ func testProgram() *program.Program {
 	return p
 }
 
-// answered says whether a packet and the answer to it pass, which is what should be or not.
+// answered reports whether a packet and the answer to it pass. should is what the caller expects.
 func answered(t *testing.T, should bool, from *testns.NS, to netip.AddrPort, protocol uint8) bool {
 	t.Helper()
 	wait := disappointed
@@ -133,8 +133,8 @@ func answered(t *testing.T, should bool, from *testns.NS, to netip.AddrPort, pro
 	return err == nil
 }
 
-// TestKernelJudgesPackets sends packets through the rules. What is expected is written down, and the evaluator
-// must say the same.
+// TestKernelJudgesPackets sends packets through the rules. The expected verdicts are written down, and the evaluator must
+// agree with them.
 func TestKernelJudgesPackets(t *testing.T) {
 	cases := []struct {
 		from, to string
@@ -158,7 +158,7 @@ func TestKernelJudgesPackets(t *testing.T) {
 	eachVariant(t, func(t *testing.T, k inNS) {
 		all := wire(t, k.ns)
 		p := testProgram()
-		r := iptables.New(k, options(k))
+		r := iptables.New(k, everyTime)
 		if _, err := r.Sync(p); err != nil {
 			t.Fatal(err)
 		}
@@ -204,13 +204,13 @@ func becomesPeer(t *testing.T, r *iptables.Renderer, p *program.Program, all map
 	}
 }
 
-// TestKernelChangesUnderTraffic changes chains and sets, and restarts, while new flows come in. Those that are
-// allowed throughout all pass, those that are forbidden throughout never do.
+// TestKernelChangesUnderTraffic changes chains and sets, and restarts, while new flows arrive. Flows that are allowed
+// throughout always pass, and those that are forbidden throughout never do.
 func TestKernelChangesUnderTraffic(t *testing.T) {
 	eachVariant(t, func(t *testing.T, k inNS) {
 		all := wire(t, k.ns)
 		p := testProgram()
-		r := iptables.New(k, options(k))
+		r := iptables.New(k, everyTime)
 		if _, err := r.Sync(p); err != nil {
 			t.Fatal(err)
 		}
@@ -221,7 +221,7 @@ func TestKernelChangesUnderTraffic(t *testing.T) {
 			defer close(done)
 			for ctx.Err() == nil {
 				sent.Add(1)
-				// Nobody sends a datagram again, so waiting long hides no loss.
+				// Nobody repeats a datagram, so waiting long hides no loss.
 				if !answered(t, true, all["b"], netip.AddrPortFrom(addr(false, "a"), 53), program.UDP) {
 					lost.Add(1)
 				}
@@ -238,7 +238,7 @@ func TestKernelChangesUnderTraffic(t *testing.T) {
 			d.Policies[programs.Ref("ns/extra")], d.Sets["extra"] = struct{}{}, map[program.Member]struct{}{}
 			d.Stacks["a"] = struct{}{}
 			if i%10 == 9 {
-				r = iptables.New(k, options(k))
+				r = iptables.New(k, everyTime)
 			}
 			if _, err := r.Apply(p, d); err != nil {
 				t.Fatal(err)
@@ -254,7 +254,7 @@ func TestKernelChangesUnderTraffic(t *testing.T) {
 	})
 }
 
-// change adds a policy with a set of its own to what isolates a, or takes it away.
+// change adds a policy with its own set to what isolates a, or removes it.
 func change(t *testing.T, p *program.Program, i int) {
 	t.Helper()
 	if i%2 == 1 {
@@ -270,8 +270,8 @@ func change(t *testing.T, p *program.Program, i int) {
 	programs.Denying(p, "a", program.Ingress, "ns/a", "ns/extra")
 }
 
-// flood sends datagrams, each a flow of its own, to a port that nobody may reach, until the context ends. It
-// gives the number of those that arrived.
+// flood sends datagrams, each a flow of its own, to a port that nobody may reach, until the context ends. It returns the
+// number of those that arrived.
 func flood(ctx context.Context, from, to *testns.NS) int64 {
 	var l net.PacketConn
 	if to.Run(func() (err error) { l, err = net.ListenPacket("udp", "10.0.1.2:99"); return err }) != nil {

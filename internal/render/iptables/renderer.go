@@ -1,15 +1,15 @@
-// Package iptables enforces rule programs through the filter table and ipsets, for nodes whose kernel or
-// administrators want iptables.
+// Package iptables enforces rule programs through the filter table and ipsets, for nodes whose kernel or administrators
+// require iptables.
 //
-// It decides when the kernel is read and in which order sets and chains change. It does not decide what the
-// rules are (package layout), what leads from one ruleset to another (package ruleset), which binary runs
-// (package kernel) or when to try again (its caller).
+// It decides when the kernel is read and in which order sets and chains change. It does not decide what the rules are
+// (package layout), what leads from one ruleset to another (package ruleset), which binary runs (package kernel) or when
+// to try again (its caller).
 //
-// A change of chains is one iptables-restore for each family, which the kernel takes as a whole. Sets cannot be
-// part of it: new ones come before, old ones go after, and the members of existing ones change so that no
-// packet meets rules that are more open than both the old and the new ones; see ruleset.Plan. A process that is
-// killed between any two of these steps leaves rules that enforce, and the next start, which reads back what is
-// there, ends in the right state with nothing left over.
+// A change of chains is one iptables-restore for each family, which the kernel commits as a whole. Sets cannot be part of
+// it: new ones are created before, old ones are destroyed after, and the members of existing ones change in such an order
+// that no packet meets rules that are more open than both the old and the new ones; see ruleset.Plan. If the process is
+// killed between two steps, the rules that are there still enforce. The next start reads them back and ends in the right
+// state with nothing left over.
 package iptables
 
 import (
@@ -24,74 +24,72 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
 )
 
-// Kernel is what the renderer needs of the filter table and of ipset; kernel.Tools is one, ruleset.Model
-// another.
+// Kernel is what the renderer needs of one variant of the iptables binary, and of ipset, which all variants share.
+// kernel.Tools implements it.
 type Kernel interface {
-	// Save gives the filter table of a family in the language of iptables-save.
+	Variant() kernel.Variant
+	// Save returns the filter table of a family as iptables-save prints it.
 	Save(f ruleset.Family) (string, error)
 	// Restore commits a script for iptables-restore --noflush, all of it or nothing.
 	Restore(f ruleset.Family, script string) error
-	// SaveSets gives all sets in the language of ipset save.
+	// SaveSets returns all sets as ipset save prints them.
 	SaveSets() (string, error)
 	// RestoreSets runs a script for ipset restore -exist, line by line up to the first that is refused.
 	RestoreSets(script string) error
-	// Head gives the rules of a built-in chain, in order.
+	// Head returns the rules of a built-in chain, in order.
 	Head(f ruleset.Family, chain string) ([]string, error)
 }
 
-// DefaultFullCheck is how many cheap checks for drift pass before everything is compared.
-const DefaultFullCheck = 30
+// defaultFullCheck is used if Options.FullCheck is 0.
+const defaultFullCheck = 30
 
-// Options of a Renderer. The zero value has the defaults.
+// Options configures a Renderer. The zero value has the defaults.
 type Options struct {
-	// Variant is shown to operators: "legacy" or "nft".
-	Variant string
-	// FullCheck makes every so manyth call of Drifted compare everything; 1 does so each time.
+	// FullCheck is how often Drifted compares everything: every FullCheck-th call; 0 means every 30th.
 	FullCheck int
 }
 
 // Renderer keeps the kernel equal to a program. It is not safe for concurrent use.
 type Renderer struct {
-	kernel  Kernel
-	opts    Options
-	layout  *layout.Layout
-	pending map[ruleset.Family]*ruleset.Dirty
-	// states holds what the kernel has, as far as known says so.
+	kernel Kernel
+	opts   Options
+	layout *layout.Layout
+	// states holds what the kernel has. It is valid if known is true.
 	states map[ruleset.Family]*ruleset.State
 	known  bool
-	// stuck says that sets are left that cannot be removed yet; the next Sync tries again.
+	// stuck reports whether sets are left that cannot be destroyed yet. The next Sync tries again.
 	stuck bool
 	// checks counts calls of Drifted.
 	checks int
 }
 
-// New gives a renderer that has written nothing.
+// New returns a renderer that has written nothing.
 func New(k Kernel, opts Options) *Renderer {
 	if opts.FullCheck == 0 {
-		opts.FullCheck = DefaultFullCheck
+		opts.FullCheck = defaultFullCheck
 	}
 	return &Renderer{kernel: k, opts: opts, layout: layout.New()}
 }
 
-// Render gives a program's ruleset from scratch, without a kernel.
+// Render returns a program's ruleset, without a kernel.
 func Render(p *program.Program) *ruleset.Ruleset { return layout.Render(p) }
 
-// Text gives the canonical text of the ruleset as it should be.
+// Text returns the canonical text of the desired ruleset.
 func (r *Renderer) Text() string { return r.layout.Ruleset().Text() }
 
-// Table says where an operator finds the rules.
+// Table returns where an operator finds the rules.
 func (r *Renderer) Table() string {
-	return strings.TrimSuffix("filter chains "+ruleset.Prefix+"* of iptables-"+r.opts.Variant, "-")
+	return "filter chains " + ruleset.Prefix + "* of " + r.kernel.Variant().Name()
 }
 
-// Sync reads what the kernel has and makes it equal to the program, whatever it was: nothing, what a former run
-// left, or what a foreign hand made of it. The rules are laid out from scratch, so a mistake in an earlier step
-// does not outlive it.
+// Sync reads what the kernel has and makes it equal to the program, whatever it was: nothing, what an earlier run left, or
+// what somebody else turned it into. It lays the rules out from scratch, so that a mistake in an earlier step does not
+// persist.
 func (r *Renderer) Sync(p *program.Program) (render.Stats, error) {
 	r.known = false
 	r.layout = layout.New()
 	r.layout.Update(p, p.Everything())
-	r.forgetPending()
+	r.takeDirty() // commit compares everything
 	states, err := r.read()
 	if states == nil {
 		return render.Stats{}, err
@@ -102,33 +100,29 @@ func (r *Renderer) Sync(p *program.Program) (render.Stats, error) {
 	return stats, errors.Join(err, commitErr)
 }
 
-// Apply brings into the kernel what the delta names, and what earlier calls failed to bring. After an error the
-// kernel has rules that are at most as open as the old or the new ones, and the next call makes up for it, after
-// reading back what the kernel has.
+// Apply writes what the delta names. After an error the kernel has rules that are at most as open as the old or the new
+// ones. The next call then reads back what the kernel has and makes up for it.
 func (r *Renderer) Apply(p *program.Program, d *program.Delta) (render.Stats, error) {
 	if !r.known {
 		return r.Sync(p)
 	}
 	r.layout.Update(p, d)
-	for f, dirty := range r.pending {
-		dirty.Merge(r.layout.TakeDirty(f))
-	}
-	stats, err := r.commit(r.pending)
+	stats, err := r.commit(r.takeDirty())
 	r.known = err == nil
-	r.forgetPending()
 	return stats, err
 }
 
-func (r *Renderer) forgetPending() {
-	r.pending = map[ruleset.Family]*ruleset.Dirty{}
+// takeDirty returns what the layout has changed since the last call.
+func (r *Renderer) takeDirty() map[ruleset.Family]*ruleset.Dirty {
+	dirty := map[ruleset.Family]*ruleset.Dirty{}
 	for _, f := range ruleset.Families() {
-		r.layout.TakeDirty(f)
-		r.pending[f] = ruleset.NewDirty()
+		dirty[f] = r.layout.TakeDirty(f)
 	}
+	return dirty
 }
 
-// read gives what the kernel has. A family whose rules cannot be read is left out, with an error if this node's
-// pods need it; without the sets nothing can be done.
+// read returns what the kernel has. It omits a family whose rules cannot be read, with an error if this node's pods need
+// it. If the sets cannot be read, it returns nil.
 func (r *Renderer) read() (map[ruleset.Family]*ruleset.State, error) {
 	sets, err := r.kernel.SaveSets()
 	if err != nil {
@@ -157,11 +151,11 @@ func (r *Renderer) read() (map[ruleset.Family]*ruleset.State, error) {
 	return states, errors.Join(errs...)
 }
 
-// commit makes the kernel equal to the layout in what dirty names, or in everything if it is nil. A family that
-// fails does not keep the other one from being enforced.
+// commit makes the kernel equal to the layout in what dirty names, or in everything if it is nil. If one family fails, the
+// other one is enforced nevertheless.
 func (r *Renderer) commit(dirty map[ruleset.Family]*ruleset.Dirty) (render.Stats, error) {
 	var stats render.Stats
-	var before, after, gone strings.Builder
+	var before, after, unused strings.Builder
 	plans := map[ruleset.Family]*ruleset.Plan{}
 	for f, state := range r.states {
 		plan := ruleset.Diff(r.layout.Ruleset().Table(f), state, dirty[f])
@@ -184,7 +178,7 @@ func (r *Renderer) commit(dirty map[ruleset.Family]*ruleset.Dirty) (render.Stats
 			continue
 		}
 		after.WriteString(plans[f].After)
-		gone.WriteString(plans[f].Destroy)
+		unused.WriteString(plans[f].Destroy)
 	}
 	if err := r.sets(after.String()); err != nil {
 		errs = append(errs, fmt.Errorf("sets after the chains: %w", err))
@@ -192,10 +186,9 @@ func (r *Renderer) commit(dirty map[ruleset.Family]*ruleset.Dirty) (render.Stats
 	if len(errs) > 0 {
 		return render.Stats{}, errors.Join(errs...)
 	}
-	var ended int
-	ended, stats.Left = destroy(r.kernel, gone.String())
-	r.stuck = stats.Left != nil || dirty != nil && r.stuck
-	stats.Ops += ended
+	gone, left := destroy(r.kernel, unused.String())
+	stats.Ops, stats.Left = stats.Ops+gone, left
+	r.stuck = left != nil || dirty != nil && r.stuck
 	for f, state := range r.states {
 		state.Take(r.layout.Ruleset().Table(f), dirty[f])
 	}
@@ -219,8 +212,8 @@ func (r *Renderer) sets(script string) error {
 	return r.kernel.RestoreSets(script)
 }
 
-// destroy ends sets that no rule of ours names; it gives how many. One that a stranger's rule holds does not keep
-// the others.
+// destroy runs a script that destroys sets that no rule of ours names. It returns how many of them are gone. A set that
+// somebody else's rule names stays, without keeping the others.
 func destroy(k Kernel, script string) (int, error) {
 	lines := strings.SplitAfter(script, "\n")
 	lines = lines[:len(lines)-1]
@@ -229,28 +222,28 @@ func destroy(k Kernel, script string) (int, error) {
 	}
 	there, err := k.SaveSets()
 	if err != nil {
-		return 0, fmt.Errorf("sets that are not used any more: %w", err)
+		return 0, fmt.Errorf("unused sets: %w", err)
 	}
-	ended := 0
+	gone := 0
 	var errs []error
 	for _, line := range lines {
-		// The script stopped at the first line that was refused; what stood before it is gone already.
+		// The script stopped at the first line that was refused. What stood before it is gone already.
 		name := strings.TrimSpace(strings.TrimPrefix(line, "destroy "))
 		if !strings.Contains("\n"+there, "\ncreate "+name+" ") {
-			ended++
+			gone++
 			continue
 		}
 		if err := k.RestoreSets(line); err != nil {
-			errs = append(errs, fmt.Errorf("set %s, which is not used any more: %w", name, err))
+			errs = append(errs, fmt.Errorf("unused set %s: %w", name, err))
 			continue
 		}
-		ended++
+		gone++
 	}
-	return ended, errors.Join(errs...)
+	return gone, errors.Join(errs...)
 }
 
-// Drifted says whether our jumps are not the first rules of FORWARD and OUTPUT any more, be it that somebody
-// inserted a rule before them or flushed the table. Now and then it compares everything.
+// Drifted reports whether our jumps are no longer the first rules of FORWARD and OUTPUT, because somebody inserted a rule
+// before them or flushed the table. Every Options.FullCheck-th call compares everything.
 func (r *Renderer) Drifted() (bool, error) {
 	if !r.known {
 		return true, nil
@@ -273,7 +266,10 @@ func (r *Renderer) Drifted() (bool, error) {
 	return false, nil
 }
 
-// differs compares all that is installed with all that should be.
+// PreciseDrift returns true: Drifted looks at no rules of others but those before our jumps.
+func (r *Renderer) PreciseDrift() bool { return true }
+
+// differs reports whether anything that is installed differs from what is desired, sets that cannot be destroyed yet aside.
 func (r *Renderer) differs() (bool, error) {
 	states, err := r.read()
 	if err != nil {
@@ -281,21 +277,18 @@ func (r *Renderer) differs() (bool, error) {
 	}
 	for f, state := range states {
 		plan := ruleset.Diff(r.layout.Ruleset().Table(f), state, nil)
-		if !plan.Enforced() || plan.Destroy != "" && !r.stuck {
+		if !plan.Enforced() || !plan.Empty() && !r.stuck {
 			return true, nil
 		}
 	}
 	return false, nil
 }
 
-// Counts says how many objects are desired, by family: "ipv4" and "ipv6".
-func (r *Renderer) Counts() map[string]render.Counts { return Count(r.layout.Ruleset()) }
-
-// Count counts a ruleset's objects, as Renderer.Counts does.
-func Count(rs *ruleset.Ruleset) map[string]render.Counts {
+// Counts returns how many objects are desired, by family: "ipv4" and "ipv6".
+func (r *Renderer) Counts() map[string]render.Counts {
 	out := map[string]render.Counts{}
 	for _, f := range ruleset.Families() {
-		t := rs.Table(f)
+		t := r.layout.Ruleset().Table(f)
 		c := render.Counts{Chains: len(t.Chains), Sets: len(t.Sets)}
 		for _, chain := range t.Chains {
 			c.Rules += len(chain.Rules)

@@ -13,10 +13,11 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
+	"github.com/netpol-agent/netpol-agent/test/iptfake"
 	"github.com/netpol-agent/netpol-agent/test/programs"
 )
 
-// counted counts the programs that are run, and kills the agent before the one with the number killAt.
+// counted counts the programs that are run, and kills the agent before the killAt-th.
 type counted struct {
 	inNS
 	calls   []string
@@ -63,19 +64,19 @@ func (k *counted) RestoreSets(script string) error {
 	return k.inNS.RestoreSets(script)
 }
 
-// take forgets the calls so far and gives them.
+// take returns the calls so far and forgets them.
 func (k *counted) take() string {
 	out := strings.Join(k.calls, ", ")
 	k.calls, k.scripts = nil, nil
 	return out
 }
 
-// TestKernelCountsPrograms shows what a change costs: a remote pod is one call of ipset with one line, a policy one
-// iptables-restore for each family that it concerns, and neither reads anything back.
+// TestKernelCountsPrograms shows what a change costs: a remote pod costs one call of ipset with one line, a policy one
+// iptables-restore for each family that it concerns. Neither reads anything back.
 func TestKernelCountsPrograms(t *testing.T) {
 	eachVariant(t, func(t *testing.T, in inNS) {
 		k := &counted{inNS: in}
-		r := iptables.New(k, options(in))
+		r := iptables.New(k, everyTime)
 		p := everyWord()
 		if _, err := r.Sync(p); err != nil {
 			t.Fatal(err)
@@ -109,9 +110,9 @@ func TestKernelCountsPrograms(t *testing.T) {
 	})
 }
 
-// TestKernelKilledAtEachStep updates from one program to another with the process killed before each of its steps in
-// turn. What is in force then never lets a packet through that both programs forbid, and the next start ends in the
-// right state with nothing left over.
+// TestKernelKilledAtEachStep updates from one program to another, with the process killed before each of its steps in turn.
+// The rules that are then in force never let a packet pass that both programs forbid, and the next start ends in the right
+// state with nothing left over.
 func TestKernelKilledAtEachStep(t *testing.T) {
 	eachVariant(t, func(t *testing.T, in inNS) {
 		before, after := everyWord(), everyWord()
@@ -126,9 +127,9 @@ func TestKernelKilledAtEachStep(t *testing.T) {
 		for at := 1; ; at++ {
 			sync(t, in, before)
 			k := &counted{inNS: in, killAt: at}
-			_, err := iptables.New(k, options(in)).Sync(after)
+			_, err := iptables.New(k, everyTime).Sync(after)
 			neverOpen(t, in, at, old, next)
-			if stats, err := iptables.New(in, options(in)).Sync(after); err != nil || stats.Left != nil {
+			if stats, err := iptables.New(in, everyTime).Sync(after); err != nil || stats.Left != nil {
 				t.Fatalf("killed at step %d: the next start: %+v, %v", at, stats, err)
 			}
 			if stats := sync(t, in, after); stats.Ops != 0 {
@@ -152,7 +153,7 @@ func TestKernelKilledAtEachStep(t *testing.T) {
 // neverOpen traces packets through what is installed.
 func neverOpen(t *testing.T, in inNS, at int, old, next *ruleset.Ruleset) {
 	t.Helper()
-	m := ruleset.NewModel()
+	m := iptfake.NewModel()
 	sets, err := in.SaveSets()
 	if err != nil {
 		t.Fatal(err)
@@ -173,9 +174,9 @@ func neverOpen(t *testing.T, in inNS, at int, old, next *ruleset.Ruleset) {
 			t.Fatal(err)
 		}
 		for _, p := range packets(f) {
-			pass, steps := installed.Trace(ruleset.ChainForward, p)
-			was, _ := old.Table(f).Trace(ruleset.ChainForward, p)
-			will, _ := next.Table(f).Trace(ruleset.ChainForward, p)
+			pass, steps := iptfake.Trace(installed, ruleset.ChainForward, p)
+			was, _ := iptfake.Trace(old.Table(f), ruleset.ChainForward, p)
+			will, _ := iptfake.Trace(next.Table(f), ruleset.ChainForward, p)
 			if pass && !was && !will {
 				t.Errorf("killed at step %d: %+v passes:\n%s", at, p, strings.Join(steps, "\n"))
 			}
@@ -183,7 +184,7 @@ func neverOpen(t *testing.T, in inNS, at int, old, next *ruleset.Ruleset) {
 	}
 }
 
-// withoutComments leaves what the model reads: it knows no comments of the tool.
+// withoutComments removes the tool's comments, which the model does not read.
 func withoutComments(save string) string {
 	var out strings.Builder
 	for line := range strings.Lines(save) {
@@ -194,18 +195,18 @@ func withoutComments(save string) string {
 	return out.String()
 }
 
-// packets are of all kinds that the programs tell apart.
-func packets(f ruleset.Family) []ruleset.Packet {
+// packets returns packets of all kinds that the programs distinguish.
+func packets(f ruleset.Family) []iptfake.Packet {
 	ends := []string{"10.244.0.4", "10.244.0.5", "10.0.0.9", "10.0.0.77", "10.1.2.3", "172.16.0.1", "192.0.2.1", "8.8.8.8"}
 	if f == ruleset.V6 {
 		ends = []string{"fd00:10:244::4", "fd00:10:244::5", "fd00::9", "fd00:0:0:1::ffff:0:9", "2001:db8::1", "2a00::1", "::10.0.0.1"}
 	}
-	var out []ruleset.Packet
+	var out []iptfake.Packet
 	for _, src := range ends {
 		for _, dst := range ends {
 			for _, protocol := range []uint8{program.TCP, program.UDP, program.SCTP} {
 				for _, port := range []uint16{0, 7, 53, 80, 101, 1000} {
-					out = append(out, ruleset.Packet{Src: netip.MustParseAddr(src), Dst: netip.MustParseAddr(dst), Protocol: protocol, DstPort: port, SYN: true})
+					out = append(out, iptfake.Packet{Src: netip.MustParseAddr(src), Dst: netip.MustParseAddr(dst), Protocol: protocol, DstPort: port, SYN: true})
 				}
 			}
 		}
@@ -234,15 +235,15 @@ func onlyWanted(t *testing.T, in inNS, at int, want *ruleset.Ruleset) {
 	}
 }
 
-// foreignRules are how many rules others have in another table.
+// foreignRules is how many rules others have in another table.
 const foreignRules = 10000
 
-// costLimit is how much longer work may take beside others' rules. A walk over all of them takes many times as long.
+// costLimit is by what factor others' rules may slow work down. A walk over all of them takes many times as long.
 const costLimit = 1.5
 
-// TestKernelOthersRulesCostNothing compares what a change costs while others have thousands of rules in the nat table
-// with what it costs while they have none, in processor time, by turns, and the best of each: other work on the machine
-// only adds time.
+// TestKernelOthersRulesCostNothing compares the processor time of a change while others have thousands of rules in the nat
+// table with that while they have none. It measures both in turns and takes the best of each, because other work on the
+// machine only adds time.
 func TestKernelOthersRulesCostNothing(t *testing.T) {
 	eachVariant(t, func(t *testing.T, in inNS) {
 		p := everyWord()
@@ -266,7 +267,7 @@ func TestKernelOthersRulesCostNothing(t *testing.T) {
 	})
 }
 
-// others makes n rules of others in the nat table.
+// others creates n rules of others in the nat table.
 func others(t *testing.T, in inNS, n int) {
 	t.Helper()
 	var script strings.Builder
@@ -280,7 +281,7 @@ func others(t *testing.T, in inNS, n int) {
 	}
 }
 
-// bestOfChanges gives the shortest time of several changes of a policy, each with a look and a full comparison.
+// bestOfChanges returns the shortest time of several changes of a policy, each with a check for drift and a full comparison.
 func bestOfChanges(t *testing.T, r *iptables.Renderer, p *program.Program) time.Duration {
 	t.Helper()
 	best := time.Hour
@@ -303,7 +304,7 @@ func bestOfChanges(t *testing.T, r *iptables.Renderer, p *program.Program) time.
 	return best
 }
 
-// spent is the processor time of this process and the programs that it ran: a clock would count others' work too.
+// spent returns the processor time of this process and of the programs that it ran. A clock would count others' work too.
 func spent(t *testing.T) time.Duration {
 	t.Helper()
 	var all time.Duration

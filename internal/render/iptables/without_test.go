@@ -9,10 +9,11 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/kernel"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
+	"github.com/netpol-agent/netpol-agent/test/iptfake"
 )
 
 // oneFamily is a kernel without IPv6.
-type oneFamily struct{ *ruleset.Model }
+type oneFamily struct{ *iptfake.Model }
 
 func (k oneFamily) Save(f ruleset.Family) (string, error) {
 	if f == ruleset.V6 {
@@ -28,10 +29,10 @@ func (k oneFamily) Restore(f ruleset.Family, script string) error {
 	return k.Model.Restore(f, script)
 }
 
-// TestWithoutIPv6: where pods hang on a bridge, rules for link-local addresses are wanted, but not where no pod can
-// have any.
+// TestWithoutIPv6: where pods are attached to a bridge there are rules for link-local addresses, but not where no pod can
+// have such an address.
 func TestWithoutIPv6(t *testing.T) {
-	model := ruleset.NewModel()
+	model := iptfake.NewModel()
 	r := iptables.New(oneFamily{model}, iptables.Options{FullCheck: 1})
 	p := program.New()
 	p.Bridges = []string{"cni0"}
@@ -49,7 +50,7 @@ func TestWithoutIPv6(t *testing.T) {
 	if rules, _ := model.Head(ruleset.V4, "FORWARD"); len(rules) != 1 {
 		t.Errorf("IPv4 is not judged: %q", rules)
 	}
-	if gone, err := iptables.Cleanup([]iptables.Place{{Name: "iptables-legacy", Kernel: oneFamily{model}}}, false); err != nil || len(gone) == 0 {
+	if gone, err := iptables.Cleanup([]iptables.Kernel{oneFamily{model}}, false); err != nil || len(gone) == 0 {
 		t.Errorf("removed %q, %v", gone, err)
 	}
 }

@@ -155,6 +155,9 @@ func (r *Renderer) Drifted() (bool, error) {
 	return r.foreign || gen != r.generation, nil
 }
 
+// PreciseDrift returns false: Drifted also returns true after commits to other tables.
+func (r *Renderer) PreciseDrift() bool { return false }
+
 // Cleanup removes our tables with everything in them, and nothing else, and returns their names. With dryRun it only
 // returns the names. also names further tables of ours, which other parts of the agent keep for a while.
 func Cleanup(k Kernel, dryRun bool, also ...string) ([]string, error) {

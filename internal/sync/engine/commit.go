@@ -73,7 +73,7 @@ func (e *Engine) schedule(start time.Time) {
 	rest := dutyCycle * now.Sub(start)
 	e.nextSync = now.Add(max(e.cfg.Resync, rest))
 	e.nextDrift = now.Add(max(e.cfg.Drift, rest))
-	if e.cfg.PreciseDrift {
+	if e.cfg.Backend.PreciseDrift() {
 		e.nextDrift = now.Add(e.cfg.Drift)
 	}
 }

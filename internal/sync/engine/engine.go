@@ -12,6 +12,7 @@ import (
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler"
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
+	"github.com/netpol-agent/netpol-agent/internal/render"
 	"github.com/netpol-agent/netpol-agent/internal/sync/report"
 	"github.com/netpol-agent/netpol-agent/internal/sync/source"
 )
@@ -22,7 +23,7 @@ var ErrStopped = errors.New("the engine has stopped")
 // Config is what an Engine works with.
 type Config struct {
 	NewCompiler func() Compiler
-	Backend     Backend
+	Backend     render.Backend
 	Queue       *Queue
 	Health      *report.Health
 	Metrics     *report.Metrics
@@ -31,11 +32,9 @@ type Config struct {
 	// Resync is the time between two full comparisons of kernel and program; 0 means 60 s.
 	Resync time.Duration
 	// Drift is the time between two cheap checks whether somebody else changed the kernel's rules. 0 means 1 s, or half
-	// of that with PreciseDrift, because a rule in front of ours lets packets through.
+	// of that if the backend's check is precise, because a rule in front of ours lets packets through. A precise check is
+	// not put off after a comparison that took long. Otherwise other programs' busy commits would keep us comparing.
 	Drift time.Duration
-	// PreciseDrift says that the backend's check finds only changes of our own rules. Then it is not put off after a
-	// comparison that took long. Otherwise other programs' busy commits would keep us comparing.
-	PreciseDrift bool
 }
 
 // Hooks are called in the engine's goroutine. They must not block. Each may be nil.
@@ -94,7 +93,7 @@ type Engine struct {
 // New returns an engine. Call Run to start it.
 func New(cfg Config) *Engine {
 	cfg.Resync = cmp.Or(cfg.Resync, 60*time.Second)
-	if cfg.PreciseDrift {
+	if cfg.Backend.PreciseDrift() {
 		cfg.Drift = cmp.Or(cfg.Drift, 500*time.Millisecond)
 	}
 	cfg.Drift = cmp.Or(cfg.Drift, time.Second)

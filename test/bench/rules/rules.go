@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/netpol-agent/netpol-agent/internal/render"
 	"github.com/netpol-agent/netpol-agent/internal/render/backend"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables"
 	ipkernel "github.com/netpol-agent/netpol-agent/internal/render/iptables/kernel"
@@ -30,7 +31,7 @@ func Backends() []string { return []string{NFTables, Legacy, IPTNFT} }
 
 // Rules is a renderer on the kernel of a namespace.
 type Rules struct {
-	backend.Renderer
+	render.Backend
 	// Writes counts the nftables transactions or the iptables and ipset programs that wrote, and Longest is the time
 	// of the longest. They change while the renderer works.
 	Writes  int
@@ -47,14 +48,14 @@ func Open(s *space.Space, name string) (*Rules, error) {
 		if err != nil {
 			return nil, err
 		}
-		r.Renderer, r.close = nft.New(transactions{conn, r}, nft.Options{}), conn.Close
+		r.Backend, r.close = nft.New(transactions{conn, r}, nft.Options{}), conn.Close
 		return r, nil
 	}
 	tools, err := Programs(s, name)
 	if err != nil {
 		return nil, err
 	}
-	r.Renderer = iptables.New(programs{tools, r}, iptables.Options{Variant: string(variant(name))})
+	r.Backend = iptables.New(programs{tools, r}, iptables.Options{})
 	return r, nil
 }
 

@@ -12,9 +12,9 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/netpol-agent/netpol-agent/internal/render"
 	"github.com/netpol-agent/netpol-agent/internal/render/backend"
 	"github.com/netpol-agent/netpol-agent/internal/sync"
-	"github.com/netpol-agent/netpol-agent/internal/sync/engine"
 )
 
 // nodeNameEnv is the environment variable that the DaemonSet fills with spec.nodeName.
@@ -84,18 +84,10 @@ func (f *runFlags) run(cmd *cobra.Command) error {
 	f.config.Version = version().Version
 	f.config.Log = newLogger(cmd.ErrOrStderr(), f.logLevel.value, f.logFormat.value)
 	sync.LogClients(f.config.Log)
-	f.config.OpenBackend = f.openBackend
-	return sync.Run(cmd.Context(), f.config)
-}
-
-func (f *runFlags) openBackend(o engine.BackendObserver) (*engine.Opened, error) {
-	c, err := backend.Open(backend.Config{Backend: f.backend.value, Variant: f.variant.value, LockWaited: o.LockWaited})
-	if err != nil {
-		return nil, err
+	f.config.OpenBackend = func(o render.Observer) (*render.Opened, error) {
+		return backend.Open(backend.Config{Backend: f.backend.value, Variant: f.variant.value, Observer: o})
 	}
-	return &engine.Opened{
-		Backend: c, Name: c.Name, Reason: c.Reason, PreciseDrift: c.Name != backend.NFTables, Sweep: c.Sweep, Close: c.Close,
-	}, nil
+	return sync.Run(cmd.Context(), f.config)
 }
 
 // agentConfig finds the agent's cluster: by a kubeconfig file, or else by the pod's service account. It ignores the

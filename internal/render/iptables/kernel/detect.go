@@ -9,18 +9,18 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
 )
 
-// Detect says which variant the node's other components use, and why it thinks so: kubelet leaves a chain for
-// this purpose; without it, the variant in which others have more rules; without any, the one that the plain
-// name leads to. Our own rules do not count. The candidates are all variants if none is given.
+// Detect returns the variant that the node's other components use, and the reason for the choice: the variant in which
+// kubelet left a chain for this purpose; else the one in which others have more rules; else the one of the program with
+// the plain name. Our own rules do not count. The candidates are all variants if none is given.
 func Detect(candidates ...Variant) (Variant, string, error) {
 	if len(candidates) == 0 {
-		candidates = []Variant{NFT, Legacy}
+		candidates = Variants()
 	}
 	rules := map[Variant]int{}
 	for _, v := range candidates {
 		for _, name := range []string{"iptables", "ip6tables"} {
-			// Without -t the legacy program looks at tables that exist and makes none. A variant that the kernel
-			// or the node does not have has no rules.
+			// Without -t the legacy program reads the tables that exist and creates none. A variant that the kernel or
+			// the node does not have has no rules.
 			out, err := run("", name+"-"+string(v)+"-save")
 			if err != nil {
 				continue
@@ -53,7 +53,7 @@ func Detect(candidates ...Variant) (Variant, string, error) {
 	return "", "", err
 }
 
-// kubeletHint gives the name of the chain by which kubelet tells its variant, if it is there.
+// kubeletHint returns the name of the chain by which kubelet shows its variant, or "".
 func kubeletHint(save string) string {
 	for _, line := range strings.Split(save, "\n") {
 		for _, chain := range []string{"KUBE-IPTABLES-HINT", "KUBE-KUBELET-CANARY"} {
@@ -75,7 +75,7 @@ func foreignRules(save string) int {
 	return n
 }
 
-// plainVariant asks a program which variant it is; empty if there is none.
+// plainVariant asks a program which variant it is. It returns "" if there is no such program.
 func plainVariant(path string) Variant {
 	out, err := run("", path, "--version")
 	switch {
@@ -83,7 +83,7 @@ func plainVariant(path string) Variant {
 		return ""
 	case strings.Contains(out, "nf_tables"):
 		return NFT
-	default: // programs from before there were two do not say
+	default: // programs from before there were two variants do not name theirs
 		return Legacy
 	}
 }

@@ -11,22 +11,22 @@ import (
 )
 
 var (
-	// ErrLocked says that another program held the xtables lock for as long as we wait.
+	// ErrLocked means that another program held the xtables lock for longer than we wait.
 	ErrLocked = errors.New("another program holds the xtables lock")
 
-	// ErrNoPrograms says that a program is not installed, or not for us to run.
+	// ErrNoPrograms means that a program is not installed, or that we may not run it.
 	ErrNoPrograms = errors.New("program missing")
 
-	// ErrNoFamily says that this kernel was started without IPv6 (ipv6.disable=1), or built without it: no packet of
-	// the family exists, and the legacy program cannot even open a socket to ask for its rules.
+	// ErrNoFamily means that this kernel was started without IPv6 (ipv6.disable=1), or built without it. There are no IPv6
+	// packets then, and the legacy program cannot even open a socket to ask for the rules.
 	ErrNoFamily = errors.New("this kernel has no IPv6")
 
-	// ErrPermission says that this process may not change the filter table or ipsets. Both variants ask the kernel
-	// for a set's number through a raw socket.
+	// ErrPermission means that this process may not change the filter table or ipsets. Both variants ask the kernel for a
+	// set's number through a raw socket.
 	ErrPermission = errors.New("needs CAP_NET_ADMIN and CAP_NET_RAW (run as root, or add them to the container's securityContext.capabilities.add)")
 )
 
-// lookPath finds a program, by name in $PATH or by path. The error names it and the Debian package that has it.
+// lookPath finds a program, by name in $PATH or by path. The error names the program and the Debian package that has it.
 func lookPath(name string) (string, error) {
 	path, err := exec.LookPath(name)
 	if err == nil {
@@ -43,7 +43,7 @@ func lookPath(name string) (string, error) {
 	return "", fmt.Errorf("%w: %s (Debian package %s)", ErrNoPrograms, what, pkg)
 }
 
-// notExecutable gives the file that would be the program, if it were executable.
+// notExecutable returns the file that would be the program if it were executable, or "".
 func notExecutable(name string) string {
 	dirs := filepath.SplitList(os.Getenv("PATH"))
 	if strings.Contains(name, "/") {

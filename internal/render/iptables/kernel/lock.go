@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// defaultLock is the file that all legacy iptables programs of a node lock. In a container it must be the node's.
+// defaultLock is the file that all legacy iptables programs of a node lock. A container must use the node's file.
 const defaultLock = "/run/xtables.lock"
 
-// lock waits until the xtables lock is free. The programs wait by themselves too, but do not tell how long they did;
-// so we wait before they start. What another one takes in the moment between is for them to wait for.
+// lock waits until the xtables lock is free. The programs wait by themselves too, but do not report for how long, so we
+// wait before they start. If another program takes the lock in between, they wait for it.
 type lock struct {
 	path    string
 	wait    time.Duration
@@ -33,13 +33,13 @@ const (
 	lockPollMost  = 50 * time.Millisecond
 )
 
-// await gives nil when the lock was free, ErrLocked if it was not in time.
+// await waits until the lock is free. It returns ErrLocked if that takes too long.
 func (l *lock) await() error {
 	file, err := os.OpenFile(l.path, os.O_CREATE|os.O_RDONLY|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return fmt.Errorf("xtables lock: %w", err)
 	}
-	defer func() { _ = file.Close() }() // which unlocks
+	defer func() { _ = file.Close() }() // closing unlocks
 	start := time.Now()
 	for pause := lockPollFirst; ; pause = min(2*pause, lockPollMost) {
 		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
@@ -58,7 +58,7 @@ func (l *lock) await() error {
 	}
 }
 
-// usable says whether the lock's file can be opened.
+// usable returns an error if the lock's file cannot be opened.
 func (l *lock) usable() error {
 	file, err := os.OpenFile(l.path, os.O_CREATE|os.O_RDONLY|unix.O_CLOEXEC, 0o600)
 	if err != nil {

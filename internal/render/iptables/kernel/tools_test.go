@@ -14,7 +14,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/testns"
 )
 
-// inside runs f in a network namespace of its own.
+// inside runs f in a new network namespace.
 func inside(t *testing.T, f func() error) {
 	t.Helper()
 	ns := testns.New(t)
@@ -23,7 +23,7 @@ func inside(t *testing.T, f func() error) {
 	}
 }
 
-// needTools ends a test on a machine without the programs.
+// needTools skips a test on a machine without the programs, or fails it in CI.
 func needTools(t *testing.T) {
 	t.Helper()
 	for _, name := range []string{"iptables-legacy", "iptables-nft", "ip6tables-legacy", "ip6tables-nft", "ipset"} {
@@ -33,7 +33,7 @@ func needTools(t *testing.T) {
 	}
 }
 
-// TestKernelDetect asks which variant a node's other components use.
+// TestKernelDetect detects which variant a node's other components use.
 func TestKernelDetect(t *testing.T) {
 	needTools(t)
 	for _, c := range []struct {
@@ -71,7 +71,7 @@ func TestKernelDetect(t *testing.T) {
 	}
 }
 
-// TestOpenNamesWhatIsMissing takes programs away, one after the other, or the right to run them.
+// TestOpenNamesWhatIsMissing removes one program after the other, or the right to run it.
 func TestOpenNamesWhatIsMissing(t *testing.T) {
 	needTools(t)
 	dir := t.TempDir()
@@ -100,7 +100,7 @@ func TestOpenNamesWhatIsMissing(t *testing.T) {
 	}
 }
 
-// TestKernelOpenNamesTheSetType has a kernel that knows no hash:net: that is said before anything is written.
+// TestKernelOpenNamesTheSetType: a kernel without hash:net is reported before anything is written.
 func TestKernelOpenNamesTheSetType(t *testing.T) {
 	needTools(t)
 	ipset, err := exec.LookPath("ipset")
@@ -140,8 +140,7 @@ func link(t *testing.T, dir, name string) {
 	testns.Cannot(t, "no %s", name)
 }
 
-// TestKernelLockIsWaitedFor holds the xtables lock, in a file of the test's own: a program waits for it, but not
-// for ever.
+// TestKernelLockIsWaitedFor holds the xtables lock, in a file of its own. A program waits for the lock, but not for ever.
 func TestKernelLockIsWaitedFor(t *testing.T) {
 	needTools(t)
 	lock := filepath.Join(t.TempDir(), "lock")
@@ -191,7 +190,7 @@ func TestKernelLockIsWaitedFor(t *testing.T) {
 	}
 }
 
-// TestKernelErrorsQuoteTheLine shows what an operator reads when the kernel refuses.
+// TestKernelErrorsQuoteTheLine shows what an operator reads when the kernel refuses a line.
 func TestKernelErrorsQuoteTheLine(t *testing.T) {
 	needTools(t)
 	inside(t, func() error {
@@ -216,7 +215,7 @@ func TestKernelErrorsQuoteTheLine(t *testing.T) {
 	})
 }
 
-// TestKernelWithoutIPv6: where no packet of the family exists, nobody needs its programs.
+// TestKernelWithoutIPv6: a kernel without IPv6 needs no programs for it.
 func TestKernelWithoutIPv6(t *testing.T) {
 	needTools(t)
 	inside(t, func() error {

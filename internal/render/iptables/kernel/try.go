@@ -10,7 +10,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
 )
 
-// try finds out whether the kernel and our rights suffice, before anything is written.
+// try returns an error if the kernel or our rights do not suffice. It is called before anything is written.
 func (t *Tools) try() error {
 	if err := rawSocket(); err != nil {
 		return err
@@ -26,7 +26,7 @@ func (t *Tools) try() error {
 	return t.trySets()
 }
 
-// rawSocket opens what the programs open to name sets in rules.
+// rawSocket opens a socket of the kind that the programs need for rules that name sets.
 func rawSocket() error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
 	switch {
@@ -38,7 +38,7 @@ func rawSocket() error {
 	return unix.Close(fd)
 }
 
-// trySets makes a set of each type that we use, in a name that no rule knows, and removes it.
+// trySets creates a set of each type that we use, under a name that no rule uses, and destroys it.
 func (t *Tools) trySets() error {
 	const name = ruleset.Prefix + "TRY"
 	for _, typ := range []ruleset.SetType{ruleset.HashIP, ruleset.HashNet, ruleset.HashIPPort} {
@@ -56,12 +56,12 @@ func (t *Tools) trySets() error {
 	return nil
 }
 
-// module gives the last part of the name of the kernel module of a set type: hash_ip for hash:ip.
+// module returns the last part of the name of a set type's kernel module: hash_ip for hash:ip.
 func module(t ruleset.SetType) string {
 	return strings.NewReplacer(":", "_", ",", "").Replace(t.String())
 }
 
-// explain adds what an administrator can do about a missing right.
+// explain adds to an error what an administrator can do about a missing right.
 func explain(err error) error {
 	for _, word := range []string{"Permission denied", "Operation not permitted"} {
 		if strings.Contains(err.Error(), word) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
+	"github.com/netpol-agent/netpol-agent/test/iptfake"
 )
 
 // TestBridgeNeedsNoSets: the family that the cluster does not use has the rules for link-local addresses, and not the
@@ -53,7 +54,7 @@ func TestBridgeSteps(t *testing.T) {
 				d.Set("s")[program.Member{Addr: v4}], d.Set("s")[program.Member{Addr: v6}] = struct{}{}, struct{}{}
 			}
 			l.Update(p, d)
-			if diff := l.Ruleset().Difference(Render(p)); diff != "" {
+			if diff := iptfake.Difference(l.Ruleset(), Render(p)); diff != "" {
 				t.Fatal(diff)
 			}
 			state.Take(l.Ruleset().V6, l.TakeDirty(ruleset.V6))

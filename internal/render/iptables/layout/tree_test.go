@@ -8,6 +8,7 @@ import (
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
+	"github.com/netpol-agent/netpol-agent/test/iptfake"
 	"github.com/netpol-agent/netpol-agent/test/programs"
 )
 
@@ -47,7 +48,7 @@ func TestTreeFindsEveryAddress(t *testing.T) {
 		addrs := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) netip.Addr { return draw(t, "local") }), 1, 120).Draw(t, "locals")
 		p := isolated(addrs)
 		rules := Render(p)
-		m := ruleset.NewModel()
+		m := iptfake.NewModel()
 		for _, f := range ruleset.Families() {
 			if err := m.Restore(f, ruleset.Diff(rules.Table(f), ruleset.NewState(), nil).Restore); err != nil {
 				t.Fatal(err)
@@ -63,13 +64,13 @@ func TestTreeFindsEveryAddress(t *testing.T) {
 				if dst.Is6() {
 					src = netip.MustParseAddr("2001:db8::1")
 				}
-				pkt := ruleset.Packet{Src: src, Dst: dst, Protocol: program.TCP, DstPort: port, SYN: true}
+				pkt := iptfake.Packet{Src: src, Dst: dst, Protocol: program.TCP, DstPort: port, SYN: true}
 				table := rules.Table(ruleset.FamilyOf(dst))
-				if got, steps := table.Trace(ruleset.ChainForward, pkt); got != open {
+				if got, steps := iptfake.Trace(table, ruleset.ChainForward, pkt); got != open {
 					t.Fatalf("%+v: passes %v\n%v\n%s", pkt, got, steps, table.Text())
 				}
 				pkt.Src = dst
-				if got, steps := table.Trace(ruleset.ChainForward, pkt); !got {
+				if got, steps := iptfake.Trace(table, ruleset.ChainForward, pkt); !got {
 					t.Fatalf("%+v does not reach itself:\n%v\n%s", pkt, steps, table.Text())
 				}
 			}

@@ -2,40 +2,42 @@ package ruleset
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
 
-// Plan leads one family from what is installed to what is desired, in four steps. Chains change in one commit;
-// sets cannot be part of it, so the order keeps every state in between at most as open as the old or the new
-// one: what a set loses goes before the chains change and what it gains comes after. If no chain changes, the
-// gains come first, so that an address that moves from one peer to another is not cut off in between.
+// Plan leads one family from what is installed to what is desired, in four steps.
+//
+// Chains change in one commit, of which sets cannot be part. So the order keeps every intermediate state at most as open
+// as the old or the new one: what a set loses is removed before the chains change, and what it gains is added after. If no
+// chain changes, the gains come first, so that an address that moves from one peer to another is not cut off in between.
 type Plan struct {
-	// Before is a script for ipset restore: new sets and what is safe before the chains change.
+	// Before is a script for ipset restore: new sets, and what is safe before the chains change.
 	Before string
 	// Restore is a script for iptables-restore --noflush.
 	Restore string
 	// After is a script for ipset restore: the rest.
 	After string
-	// Destroy is a script for ipset restore: the end of sets that no rule of the desired ones names. It comes last
-	// and decides over no packet; the kernel refuses it as long as a stranger's rule names such a set.
+	// Destroy is a script for ipset restore that destroys the sets that no desired rule names. It comes last and affects no
+	// packet. The kernel refuses it as long as somebody else's rule names such a set.
 	Destroy string
-	// Ops counts the chains, jumps and sets that change, Members the members of sets, Gone the sets that end.
-	Ops, Members, Gone int
+	// Ops counts the chains, jumps and sets that change, Members the members of sets.
+	Ops, Members int
 }
 
-// Enforced says whether nothing is to do that a packet could notice.
+// Enforced reports whether nothing is left to do that affects a packet.
 func (p *Plan) Enforced() bool { return p.Before == "" && p.Restore == "" && p.After == "" }
 
-// Empty says whether there is nothing to do.
+// Empty reports whether nothing is left to do.
 func (p *Plan) Empty() bool { return p.Enforced() && p.Destroy == "" }
 
-// setOptions bound a set; the kernel sets nothing aside for it. The initial size is small because most sets are,
-// and the kernel doubles it when needed.
+// setOptions bound a set. The kernel reserves no memory for maxelem. hashsize is small because most sets are, and the
+// kernel doubles it when needed.
 const setOptions = "hashsize 64 maxelem 4194304"
 
-// Diff compares what dirty names, or everything if it is nil. The jumps from the built-in chains are always
-// compared.
+// Diff returns what leads from have to want. It compares what dirty names, or everything if it is nil. The jumps from the
+// built-in chains are always compared.
 func Diff(want *Table, have *State, dirty *Dirty) *Plan {
 	if dirty == nil {
 		dirty = everything(want, have)
@@ -56,9 +58,9 @@ func Diff(want *Table, have *State, dirty *Dirty) *Plan {
 
 func (p *Plan) restore(want *Table, have *State, dirty *Dirty) string {
 	var declare, rules, gone strings.Builder
-	for _, name := range sortedKeys(dirty.Chains) {
-		c, old := want.Chains[name], have.Chains[name]
-		_, installed := have.Chains[name]
+	for _, name := range slices.Sorted(maps.Keys(dirty.Chains)) {
+		c := want.Chains[name]
+		old, installed := have.Chains[name]
 		switch {
 		case c == nil && !installed:
 			continue
@@ -83,23 +85,23 @@ func (p *Plan) restore(want *Table, have *State, dirty *Dirty) string {
 	return "*filter\n" + declare.String() + rules.String() + jumps + gone.String() + "COMMIT\n"
 }
 
-// jumps puts our jumps first where they are not, and removes all others that lead to chains of ours.
+// jumps inserts our jumps where they do not come first, and removes all others that lead to chains of ours.
 func (p *Plan) jumps(want *Table, have *State) string {
 	wanted := want.Jumps()
 	found := map[string][]JumpRule{}
+	for chain := range wanted {
+		found[chain] = nil
+	}
 	for _, j := range have.Jumps {
 		found[j.Chain] = append(found[j.Chain], j)
 	}
-	for chain := range wanted {
-		found[chain] = append([]JumpRule(nil), found[chain]...)
-	}
 	var b strings.Builder
-	for _, chain := range sortedKeys(found) {
+	for _, chain := range slices.Sorted(maps.Keys(found)) {
 		rule, is := wanted[chain], found[chain]
 		if rule != "" && len(is) == 1 && is[0].Index == 0 && is[0].Rule == rule {
 			continue
 		}
-		// A deletion takes the first rule that is alike, so all go before the one that stays comes.
+		// A deletion removes the first equal rule, so delete them all before the one that stays is inserted.
 		for _, j := range is {
 			fmt.Fprintf(&b, "-D %s %s\n", chain, j.Rule)
 			p.Ops++
@@ -112,25 +114,24 @@ func (p *Plan) jumps(want *Table, have *State) string {
 	return b.String()
 }
 
-// setScripts are the parts that a plan puts in order.
+// setScripts are the parts that a plan orders.
 type setScripts struct{ create, gain, lose, destroy string }
 
 func (p *Plan) sets(want *Table, have *State, dirty *Dirty) setScripts {
 	var create, gain, lose, destroy strings.Builder
-	for _, name := range sortedKeys(dirty.Sets) {
+	for _, name := range slices.Sorted(maps.Keys(dirty.Sets)) {
 		set, old := want.Sets[name], have.Sets[name]
 		switch {
 		case set == nil && old == nil:
 		case set == nil:
 			fmt.Fprintf(&destroy, "destroy %s\n", name)
-			p.Gone++
 		case old == nil || old.Spec != set.spec(want.Family):
 			if old != nil {
-				// A stranger's set under our name. No rule of ours can refer to it.
+				// Somebody else's set under our name. No rule of ours can refer to it.
 				fmt.Fprintf(&create, "destroy %s\n", name)
 			}
 			fmt.Fprintf(&create, "create %s %s %s\n", name, set.spec(want.Family), setOptions)
-			for _, m := range sortedKeys(set.texts()) {
+			for _, m := range slices.Sorted(maps.Keys(set.texts())) {
 				fmt.Fprintf(&create, "add %s %s\n", name, m)
 			}
 			p.Ops++
@@ -152,7 +153,8 @@ func (p *Plan) sets(want *Table, have *State, dirty *Dirty) setScripts {
 	return setScripts{create.String(), gain.String(), lose.String(), destroy.String()}
 }
 
-// memberChanges compares the members that are named, or all of them if members is nil.
+// memberChanges returns the members that set has and old lacks, and vice versa. It compares the given members, or all of
+// them if members is nil.
 func memberChanges(set *Set, old *SetState, members map[Member]struct{}) (added, removed []string) {
 	if members == nil {
 		now := set.texts()
@@ -181,39 +183,4 @@ func memberChanges(set *Set, old *SetState, members map[Member]struct{}) (added,
 	slices.Sort(added)
 	slices.Sort(removed)
 	return added, removed
-}
-
-// Take notes that what dirty names, or everything if it is nil, is installed as the table has it.
-func (s *State) Take(t *Table, dirty *Dirty) {
-	if dirty == nil {
-		dirty = everything(t, s)
-	}
-	for name := range dirty.Chains {
-		if c := t.Chains[name]; c != nil {
-			s.Chains[name] = c.lines()
-		} else {
-			delete(s.Chains, name)
-		}
-	}
-	s.Jumps = nil
-	for chain, rule := range t.Jumps() {
-		s.Jumps = append(s.Jumps, JumpRule{Chain: chain, Rule: rule})
-	}
-	for name, members := range dirty.Sets {
-		set, old := t.Sets[name], s.Sets[name]
-		switch {
-		case set == nil:
-			delete(s.Sets, name)
-		case old == nil || members == nil:
-			s.Sets[name] = &SetState{Spec: set.spec(t.Family), Members: set.texts()}
-		default:
-			for m := range members {
-				if _, has := set.Members[m]; has {
-					old.Members[set.Type.text(m)] = struct{}{}
-				} else {
-					delete(old.Members, set.Type.text(m))
-				}
-			}
-		}
-	}
 }

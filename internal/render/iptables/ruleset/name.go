@@ -8,18 +8,16 @@ import (
 )
 
 const (
-	// maxChainName is the longest chain name that both variants of the binary take.
+	// maxChainName is the length of the longest chain name that both variants of the binary accept.
 	maxChainName = 28
-	// maxSetName is the longest set name that ipset takes.
-	maxSetName = 31
-	// maxComment is the longest comment that the comment match takes.
+	// maxComment is the length of the longest comment that the comment match accepts.
 	maxComment = 255
-	// hashDigits in base 32: 80 bits, so that nobody who chooses labels or names can make two of them meet.
+	// hashDigits in base 32 are 80 bits, so that nobody can choose labels or names whose hashes collide.
 	hashDigits = 16
 )
 
-// Name makes the name of a chain or set from a word that tells people what it is, and a hash of parts. It fits
-// both if the word has no more than four letters.
+// Name returns the name of a chain or set, made of a word that tells people what it is and a hash of parts. It is short
+// enough for both if the word has at most four letters.
 func Name(word string, parts ...string) string {
 	h := sha256.New()
 	var size [8]byte
@@ -32,8 +30,8 @@ func Name(word string, parts ...string) string {
 	return Prefix + word + "-" + text[:hashDigits]
 }
 
-// Comment makes a comment of s that iptables-save prints and iptables-restore reads unchanged: printable ASCII
-// without quotes and backslashes, at most 255 bytes. What is cut off shows as "...".
+// Comment turns s into a comment that iptables-save prints and iptables-restore reads unchanged: printable ASCII without
+// quotes and backslashes, at most 255 bytes. A comment that was too long ends in "...".
 func Comment(s string) string {
 	clean := strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' || r == '"' || r == '\'' || r == '\\' {

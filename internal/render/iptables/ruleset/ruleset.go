@@ -1,16 +1,15 @@
-// Package ruleset holds what one node's iptables chains and ipsets contain as plain values, and what follows
-// from the values alone: their canonical text (that of iptables-save and ipset save), what leads from the
-// installed text to the desired one, whether the kernel would accept that, and the verdict that a packet gets
-// (trace).
+// Package ruleset holds what one node's iptables chains and ipsets contain as plain values, and what follows from the
+// values alone: their canonical text (that of iptables-save and ipset save), and what leads from the installed text to
+// the desired one.
 //
-// It does not decide what the rules should be (package layout does) and does not run any program (package
-// kernel does). It knows exactly those matches, targets and set types that this project writes.
+// It does not decide what the rules are (package layout does) and does not run any program (package kernel does). It
+// knows exactly those matches, targets and set types that this project writes.
 package ruleset
 
 import "net/netip"
 
-// Prefix begins the name of every chain and set of ours. What bears it is ours to change and to remove; nothing
-// else is.
+// Prefix begins the name of every chain and set of ours. Whatever bears it is ours to change and to remove; nothing else
+// is.
 const Prefix = "NETPOL-"
 
 // Names of the chains that the built-in chains jump to.
@@ -19,7 +18,7 @@ const (
 	ChainOutput  = Prefix + "OUTPUT"
 )
 
-// Family is an IP family. Each has rules and sets of its own.
+// Family is an IP family. Each has its own rules and sets.
 type Family uint8
 
 const (
@@ -32,7 +31,7 @@ const (
 // Families lists both families in the order in which texts show them.
 func Families() [2]Family { return [2]Family{V4, V6} }
 
-// FamilyOf gives the family of an unmapped address.
+// FamilyOf returns the family of an unmapped address.
 func FamilyOf(a netip.Addr) Family {
 	if a.Is4() {
 		return V4
@@ -40,7 +39,7 @@ func FamilyOf(a netip.Addr) Family {
 	return V6
 }
 
-// String gives the name that metrics and status use.
+// String returns the name that metrics and status use.
 func (f Family) String() string {
 	if f == V6 {
 		return "ipv6"
@@ -48,10 +47,10 @@ func (f Family) String() string {
 	return "ipv4"
 }
 
-// Ruleset is what both families have.
+// Ruleset holds both families.
 type Ruleset struct{ V4, V6 *Table }
 
-// Table gives the part of one family.
+// Table returns the part of one family.
 func (r *Ruleset) Table(f Family) *Table {
 	if f == V6 {
 		return r.V6
@@ -59,20 +58,20 @@ func (r *Ruleset) Table(f Family) *Table {
 	return r.V4
 }
 
-// Table is our chains in the filter table of one family, and our sets of that family. If it has ChainForward
-// and ChainOutput, the first rules of FORWARD and OUTPUT lead there. Maps are never nil.
+// Table is our chains in the filter table of one family, and our sets of that family. If it has ChainForward and
+// ChainOutput, the first rules of FORWARD and OUTPUT lead there. Maps are never nil.
 type Table struct {
 	Family Family
 	Chains map[string]*Chain
 	Sets   map[string]*Set
 }
 
-// NewTable gives an empty Table: nothing is ours, and no packet is judged.
+// NewTable returns an empty Table: nothing is ours, and no packet is judged.
 func NewTable(f Family) *Table {
 	return &Table{Family: f, Chains: map[string]*Chain{}, Sets: map[string]*Set{}}
 }
 
-// Chain is a chain of ours. A packet that reaches its end goes on after the last jump.
+// Chain is a chain of ours. A packet that reaches its end continues after the last jump.
 type Chain struct {
 	Name  string
 	Rules []Rule
@@ -81,37 +80,37 @@ type Chain struct {
 // PortRange is the ports First to Last, both included.
 type PortRange struct{ First, Last uint16 }
 
-// Rule applies its target to the packets that match all of its conditions. Zero conditions match everything.
+// Rule applies its target to the packets that match all of its conditions. A condition of value zero matches every packet.
 type Rule struct {
-	// Src and Dst are the prefixes of the packet's ends; the zero Prefix matches every address.
+	// Src and Dst are the prefixes of the packet's addresses.
 	Src, Dst netip.Prefix
-	// Bridge asks for packets that are switched between two ports of this bridge; empty is any packet.
+	// Bridge matches packets that are switched between two ports of this bridge.
 	Bridge string
-	// Protocol is the transport protocol; 0 is any.
+	// Protocol is the transport protocol.
 	Protocol uint8
-	// Ports are alternatives for the destination port, at most MaxPorts slots; they need TCP, UDP or SCTP.
+	// Ports are alternatives for the destination port, at most MaxPorts slots. They require TCP, UDP or SCTP.
 	Ports []PortRange
-	// NotSYN asks for TCP packets that do not open a connection; it needs TCP.
+	// NotSYN matches TCP packets that do not open a connection. It requires TCP.
 	NotSYN bool
-	// ICMPv6Type asks for one type, if it is not 0; it needs ICMPv6.
+	// ICMPv6Type matches one type. It requires ICMPv6.
 	ICMPv6Type uint8
-	// Established asks for packets of a known connection and the ICMP errors that belong to one.
+	// Established matches packets of a known connection and the ICMP errors that belong to one.
 	Established bool
-	// LocalSource asks for a source that is an address of this node.
+	// LocalSource matches packets whose source is an address of this node.
 	LocalSource bool
-	// NotUnicast asks for a link-layer destination that is not one interface alone.
+	// NotUnicast matches packets whose link-layer destination is not a single interface.
 	NotUnicast bool
-	// BroadcastDst asks for a destination that is a broadcast address: that of all networks, or of one that this node
-	// has an interface in.
+	// BroadcastDst matches packets to a broadcast address: the limited one, or that of a network in which this node has an
+	// interface.
 	BroadcastDst bool
-	// Sets must all hold the packet.
+	// Sets must all contain the packet.
 	Sets []SetMatch
-	// Comment is for people; see Comment.
+	// Comment is for people; see the function Comment.
 	Comment string
 	Target  Target
 }
 
-// MaxPorts is how many ports one rule can list; a range counts twice.
+// MaxPorts is how many ports one rule can list. A range counts twice.
 const MaxPorts = 15
 
 // SetMatch looks a packet up in a set.
@@ -120,7 +119,7 @@ type SetMatch struct {
 	End End
 }
 
-// End says what of a packet is looked up.
+// End is the part of a packet that is looked up.
 type End uint8
 
 const (
@@ -136,17 +135,17 @@ const (
 type TargetKind uint8
 
 const (
-	// Drop ends the packet. It is the zero value, so that what is left unset stays closed.
+	// Drop drops the packet. It is the zero value, so that a target that is not set allows nothing.
 	Drop TargetKind = iota
-	// Return goes back to the rule after the last jump: past all chains that were entered by a goto.
+	// Return continues after the last jump, past all chains that were entered by a goto.
 	Return
-	// Jump goes to a chain and comes back.
+	// Jump continues in a chain and comes back.
 	Jump
-	// Goto goes to a chain and does not come back to this one.
+	// Goto continues in a chain and does not come back to this one.
 	Goto
 )
 
-// Target of a rule. Chain is set for Jump and Goto only.
+// Target is iptables' word for what a rule leads to. Chain is set for Jump and Goto only.
 type Target struct {
 	Kind  TargetKind
 	Chain string
@@ -158,26 +157,26 @@ type SetType uint8
 const (
 	// HashIP holds addresses.
 	HashIP SetType = iota
-	// HashNet holds prefixes, the whole address space excepted.
+	// HashNet holds prefixes, except that of the whole address space.
 	HashNet
 	// HashIPPort holds addresses with protocol and port.
 	HashIPPort
 )
 
-// Set of one family. Name and Type of an installed set never change.
+// Set is a set of one family. Name and Type of an installed set never change.
 type Set struct {
 	Name    string
 	Type    SetType
 	Members map[Member]struct{}
 }
 
-// Member of a set; which fields count depends on the set's type, the others are zero.
+// Member is a member of a set. The set's type decides which fields count; the others are zero.
 type Member struct {
-	// Prefix is an address, as a prefix of its full length, unless the set is a HashNet.
+	// Prefix is an address, as a prefix of full length, unless the set is a HashNet.
 	Prefix   netip.Prefix
 	Protocol uint8
 	Port     uint16
 }
 
-// Host gives the prefix that holds one address.
+// Host returns the prefix that contains one address.
 func Host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }

@@ -2,44 +2,30 @@ package ruleset
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 )
 
-// jumpComment tells an operator whose rule stands first in FORWARD and OUTPUT.
+// jumpComment tells an operator whose rule comes first in FORWARD and OUTPUT.
 const jumpComment = "NetworkPolicy: netpol-agent keeps this rule first"
 
-// jumpGuard begins that rule. A packet of a known connection is done with one match that fails: a jump, the match in
-// our chain and a return, each with a counter, cost it twice as much.
+// jumpGuard begins that rule. It costs a packet of a known connection one match that fails. A jump, the match in our chain
+// and a return, each with a counter, cost twice as much.
 const jumpGuard = "-m conntrack ! --ctstate RELATED,ESTABLISHED "
 
-// Text writes what the table has: first the sets in the language of ipset restore, then the chains in that of
-// iptables-restore --noflush. Equal tables have equal texts.
+// Text returns the table as scripts: first the sets, for ipset restore, then the chains, for iptables-restore --noflush.
+// Equal tables have equal texts.
 func (t *Table) Text() string {
 	plan := Diff(t, NewState(), nil)
 	return fmt.Sprintf("# %s: ipset restore\n%s# %s: iptables-restore --noflush\n%s", t.Family, plan.Before, t.Family, plan.Restore)
 }
 
-// Text writes both families.
+// Text returns the text of both families.
 func (r *Ruleset) Text() string { return r.V4.Text() + "\n" + r.V6.Text() }
 
-// Difference tells people where two rulesets differ; empty if they do not.
-func (r *Ruleset) Difference(o *Ruleset) string {
-	var b strings.Builder
-	for _, f := range Families() {
-		have := StateOf(o.Table(f))
-		if p := Diff(r.Table(f), have, nil); !p.Empty() {
-			fmt.Fprintf(&b, "%s:\n%s%s%s%s", f, p.Before, p.Restore, p.After, p.Destroy)
-		}
-	}
-	return b.String()
-}
-
-// Jumps gives the rules that lead from the built-in chains to ours, by built-in chain.
+// Jumps returns the rules that lead from the built-in chains to ours, by built-in chain.
 func (t *Table) Jumps() map[string]string {
 	out := map[string]string{}
 	for builtin, chain := range map[string]string{"FORWARD": ChainForward, "OUTPUT": ChainOutput} {
@@ -50,7 +36,7 @@ func (t *Table) Jumps() map[string]string {
 	return out
 }
 
-// lines gives the rules of a chain as text, without the chain's name.
+// lines returns the rules of a chain as text, without the chain's name.
 func (c *Chain) lines() []string {
 	out := make([]string, len(c.Rules))
 	for i, r := range c.Rules {
@@ -59,7 +45,7 @@ func (c *Chain) lines() []string {
 	return out
 }
 
-// String gives the rule as iptables-save writes it, without the chain's name.
+// String returns the rule as iptables-save writes it, without the chain's name.
 func (r Rule) String() string {
 	var w []string
 	add := func(words ...string) { w = append(w, words...) }
@@ -116,7 +102,7 @@ func (r Rule) transportWords() []string {
 	return nil
 }
 
-// String gives the range as the tools write it: "80" or "80:90".
+// String returns the range as the tools write it: "80" or "80:90".
 func (p PortRange) String() string {
 	if p.First == p.Last {
 		return fmt.Sprint(p.First)
@@ -124,7 +110,7 @@ func (p PortRange) String() string {
 	return fmt.Sprintf("%d:%d", p.First, p.Last)
 }
 
-// String gives the word of the set match.
+// String returns the word that the set match uses.
 func (e End) String() string {
 	return [...]string{Src: "src", Dst: "dst", DstPort: "dst,dst"}[e]
 }
@@ -157,7 +143,7 @@ func protocolName(p uint8) string {
 	}
 }
 
-// String gives the type as ipset writes it.
+// String returns the type as ipset writes it.
 func (t SetType) String() string {
 	return [...]string{HashIP: "hash:ip", HashNet: "hash:net", HashIPPort: "hash:ip,port"}[t]
 }
@@ -167,7 +153,7 @@ func (s *Set) spec(f Family) string {
 	return s.Type.String() + " " + f.setWords()
 }
 
-// setWords are the words by which ipset tells the family of a set.
+// setWords returns the words in which ipset states the family of a set.
 func (f Family) setWords() string {
 	if f == V6 {
 		return "family inet6"
@@ -175,7 +161,7 @@ func (f Family) setWords() string {
 	return "family inet"
 }
 
-// text gives the member as ipset save writes it.
+// text returns the member as ipset save writes it.
 func (t SetType) text(m Member) string {
 	addr := prefixText(m.Prefix)
 	if t == HashIPPort {
@@ -184,7 +170,7 @@ func (t SetType) text(m Member) string {
 	return addr
 }
 
-// prefixText leaves the length of a full-length prefix out, as ipset does.
+// prefixText omits the length of a full-length prefix, as ipset does.
 func prefixText(p netip.Prefix) string {
 	if p.IsSingleIP() {
 		return p.Addr().String()
@@ -200,7 +186,7 @@ func (s *Set) texts() map[string]struct{} {
 	return out
 }
 
-// quote writes a word so that the tools read it as one.
+// quote quotes a word if the tools would otherwise not read it as one.
 func quote(s string) string {
 	plain := strings.IndexFunc(s, func(r rune) bool {
 		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-.,:/!+=", r))
@@ -210,5 +196,3 @@ func quote(s string) string {
 	}
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
 }
-
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -6,46 +6,7 @@ import (
 	"strings"
 )
 
-// State is what one family has installed of ours, as text.
-type State struct {
-	// Chains holds the rules of our chains, in canonical text without the chain's name.
-	Chains map[string][]string
-	// Jumps holds the rules of others' chains that lead to ours.
-	Jumps []JumpRule
-	Sets  map[string]*SetState
-}
-
-// JumpRule is a rule in a chain that is not ours.
-type JumpRule struct {
-	Chain string
-	// Index is the rule's place in its chain, from 0.
-	Index int
-	Rule  string
-}
-
-// SetState is one installed set.
-type SetState struct {
-	// Spec is type and family, as in "hash:ip family inet".
-	Spec    string
-	Members map[string]struct{}
-}
-
-// NewState gives the state of a family that has nothing of ours.
-func NewState() *State {
-	return &State{Chains: map[string][]string{}, Sets: map[string]*SetState{}}
-}
-
-// StateOf gives what is installed once a table is.
-func StateOf(t *Table) *State {
-	s := NewState()
-	s.Take(t, nil)
-	return s
-}
-
-// Empty says whether nothing is ours.
-func (s *State) Empty() bool { return len(s.Chains)+len(s.Jumps)+len(s.Sets) == 0 }
-
-// ReadChains adds what iptables-save says of the filter table.
+// ReadChains adds what the output of iptables-save holds of the filter table.
 func (s *State) ReadChains(save string) error {
 	index := map[string]int{}
 	table := ""
@@ -71,16 +32,16 @@ func (s *State) ReadChains(save string) error {
 			}
 			switch {
 			case ours:
-				s.Chains[chain] = append(s.Chains[chain], join(words))
+				s.Chains[chain] = append(s.Chains[chain], strings.Join(words, " "))
 			case strings.HasPrefix(targetChain(words), Prefix):
-				s.Jumps = append(s.Jumps, JumpRule{chain, at, join(words)})
+				s.Jumps = append(s.Jumps, JumpRule{chain, at, strings.Join(words, " ")})
 			}
 		}
 	}
 	return nil
 }
 
-// ReadSets adds what ipset save says of our sets of one family.
+// ReadSets adds what the output of ipset save holds of our sets of one family.
 func (s *State) ReadSets(f Family, save string) error {
 	suffix := " " + f.setWords()
 	for _, line := range strings.Split(save, "\n") {
@@ -93,7 +54,7 @@ func (s *State) ReadSets(f Family, save string) error {
 			if spec := strings.Join(words[2:5], " "); strings.HasSuffix(spec, suffix) {
 				s.Sets[words[1]] = &SetState{Spec: spec, Members: map[string]struct{}{}}
 			}
-		case words[0] == "create" && f == V4: // a type without family: nobody's of ours, but its name is
+		case words[0] == "create" && f == V4: // a type without family, which we never create, under a name of ours
 			s.Sets[words[1]] = &SetState{Spec: words[2], Members: map[string]struct{}{}}
 		case words[0] == "add":
 			set := s.Sets[words[1]]
@@ -106,7 +67,7 @@ func (s *State) ReadSets(f Family, save string) error {
 	return nil
 }
 
-// memberText writes the address of a member as Go does; what is none of our members is left as it is.
+// memberText rewrites the address of a member as Go writes it. Whatever is not a member of ours is returned unchanged.
 func memberText(s string) string {
 	addr, rest, _ := strings.Cut(s, ",")
 	if rest != "" {
@@ -121,7 +82,7 @@ func memberText(s string) string {
 	return s
 }
 
-// canonical splits a rule into words, with its addresses and quotes written as Rule.String writes them.
+// canonical splits a rule into words, and rewrites addresses and quotes as Rule.String does.
 func canonical(rule string) ([]string, error) {
 	words, err := split(rule)
 	if err != nil {
@@ -140,9 +101,7 @@ func canonical(rule string) ([]string, error) {
 	return words, nil
 }
 
-func join(words []string) string { return strings.Join(words, " ") }
-
-// targetChain gives the word after the last -j or -g.
+// targetChain returns the word after the last -j or -g, or "".
 func targetChain(words []string) string {
 	for i := len(words) - 2; i >= 0; i-- {
 		if words[i] == "-j" || words[i] == "-g" {
@@ -152,8 +111,8 @@ func targetChain(words []string) string {
 	return ""
 }
 
-// split cuts a line of iptables-save into words: blanks separate, double quotes hold together, a backslash
-// inside them takes the next character as it is.
+// split splits a line of iptables-save into words. Blanks separate words, except inside double quotes, where a backslash
+// makes the next character literal.
 func split(line string) ([]string, error) {
 	var words []string
 	var word strings.Builder
@@ -179,7 +138,7 @@ func split(line string) ([]string, error) {
 		}
 	}
 	if quoted {
-		return nil, fmt.Errorf("quote without end in %q", line)
+		return nil, fmt.Errorf("unterminated quote in %q", line)
 	}
 	if inside {
 		words = append(words, word.String())
@@ -187,15 +146,14 @@ func split(line string) ([]string, error) {
 	return words, nil
 }
 
-// StandsFirst says whether the rule is the first of the rules of a chain, and none of the others leads to a
-// chain of ours.
+// StandsFirst reports whether the rule is the first of a chain's rules, and no other one leads to a chain of ours.
 func StandsFirst(rule string, rules []string) bool {
 	for i, text := range rules {
 		words, err := canonical(text)
 		if err != nil {
 			return false
 		}
-		if first := i == 0; first != strings.HasPrefix(targetChain(words), Prefix) || first && join(words) != rule {
+		if first := i == 0; first != strings.HasPrefix(targetChain(words), Prefix) || first && strings.Join(words, " ") != rule {
 			return false
 		}
 	}

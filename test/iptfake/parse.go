@@ -1,4 +1,4 @@
-package ruleset
+package iptfake
 
 import (
 	"fmt"
@@ -7,17 +7,18 @@ import (
 	"strings"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
+	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
 )
 
-// Table gives what the namespace has of ours in one family as a value, so that packets can be traced through
-// what is installed at any moment. The error names what this project does not write.
-func (m *Model) Table(f Family) (*Table, error) {
-	t := NewTable(f)
+// Table returns what the namespace has of ours in one family as a value, so that packets can be traced through what is
+// installed at any moment. The error names what this project does not write.
+func (m *Model) Table(f ruleset.Family) (*ruleset.Table, error) {
+	t := ruleset.NewTable(f)
 	for name, lines := range m.tables[f] {
-		if !strings.HasPrefix(name, Prefix) {
+		if !strings.HasPrefix(name, ruleset.Prefix) {
 			continue
 		}
-		c := &Chain{Name: name}
+		c := &ruleset.Chain{Name: name}
 		for _, line := range lines {
 			r, err := ParseRule(line)
 			if err != nil {
@@ -28,39 +29,40 @@ func (m *Model) Table(f Family) (*Table, error) {
 		t.Chains[name] = c
 	}
 	for name, s := range m.sets {
-		set, err := s.parse(name, f)
+		if !strings.HasSuffix(s.Spec, " family "+inet(f)) {
+			continue
+		}
+		set, err := parseSet(name, s)
 		if err != nil {
 			return nil, fmt.Errorf("set %s: %w", name, err)
 		}
-		if set != nil {
-			t.Sets[name] = set
-		}
+		t.Sets[name] = set
 	}
 	return t, nil
 }
 
-// parse gives the set as a value, or nil if it is of the other family.
-func (s *SetState) parse(name string, f Family) (*Set, error) {
-	for _, typ := range []SetType{HashIP, HashNet, HashIPPort} {
-		set := &Set{Name: name, Type: typ, Members: map[Member]struct{}{}}
-		if set.spec(f) != s.Spec {
-			continue
-		}
-		for text := range s.Members {
-			m, err := parseMember(text)
-			if err != nil {
-				return nil, err
-			}
-			set.Members[m] = struct{}{}
-		}
-		return set, nil
+func parseSet(name string, s *ruleset.SetState) (*ruleset.Set, error) {
+	word, _, _ := strings.Cut(s.Spec, " ")
+	typ, known := map[string]ruleset.SetType{
+		"hash:ip": ruleset.HashIP, "hash:net": ruleset.HashNet, "hash:ip,port": ruleset.HashIPPort,
+	}[word]
+	if !known {
+		return nil, fmt.Errorf("type %q is not known here", word)
 	}
-	return nil, nil //nolint:nilnil // a set of the other family is no error
+	set := &ruleset.Set{Name: name, Type: typ, Members: map[ruleset.Member]struct{}{}}
+	for text := range s.Members {
+		m, err := parseMember(text)
+		if err != nil {
+			return nil, err
+		}
+		set.Members[m] = struct{}{}
+	}
+	return set, nil
 }
 
-func parseMember(text string) (Member, error) {
+func parseMember(text string) (ruleset.Member, error) {
 	addr, rest, named := strings.Cut(text, ",")
-	var m Member
+	var m ruleset.Member
 	var err error
 	if m.Prefix, err = parsePrefix(addr); err != nil || !named {
 		return m, err
@@ -82,40 +84,36 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	if err != nil {
 		return netip.Prefix{}, err
 	}
-	return Host(a), nil
+	return ruleset.Host(a), nil
 }
 
 func parseProtocol(s string) (uint8, error) {
-	for _, p := range []uint8{program.TCP, program.UDP, program.SCTP, program.ICMPv6} {
-		if protocolName(p) == s {
-			return p, nil
-		}
+	p, known := map[string]uint8{"tcp": program.TCP, "udp": program.UDP, "sctp": program.SCTP, "ipv6-icmp": program.ICMPv6}[s]
+	if !known {
+		return 0, fmt.Errorf("protocol %q is not known here", s)
 	}
-	return 0, fmt.Errorf("protocol %q is not known here", s)
+	return p, nil
 }
 
-// ParseRule reads what Rule.String writes.
-func ParseRule(line string) (Rule, error) {
-	words, err := split(line)
-	if err != nil {
-		return Rule{}, err
-	}
-	var r Rule
+// ParseRule reads what the String method of ruleset.Rule writes.
+func ParseRule(line string) (ruleset.Rule, error) {
+	words := split(line)
+	var r ruleset.Rule
 	for len(words) > 0 {
-		n, err := r.parseOption(words)
+		n, err := parseOption(&r, words)
 		if err != nil {
-			return Rule{}, fmt.Errorf("rule %q: %w", line, err)
+			return ruleset.Rule{}, fmt.Errorf("rule %q: %w", line, err)
 		}
 		words = words[n:]
 	}
 	if r.String() != line {
-		return Rule{}, fmt.Errorf("rule %q: read as %q", line, r)
+		return ruleset.Rule{}, fmt.Errorf("rule %q: read as %q", line, r)
 	}
 	return r, nil
 }
 
-// parseOption reads the option that the words begin with and gives how many words it has.
-func (r *Rule) parseOption(words []string) (n int, err error) {
+// parseOption reads the option that the words begin with, and returns how many words it has.
+func parseOption(r *ruleset.Rule, words []string) (n int, err error) {
 	words = append(words, "", "", "") // so that no option lacks its arguments
 	arg := words[1]
 	switch words[0] {
@@ -150,8 +148,8 @@ func (r *Rule) parseOption(words []string) (n int, err error) {
 	case "--dst-type":
 		r.BroadcastDst = true
 	case "--match-set":
-		end := map[string]End{"src": Src, "dst": Dst, "dst,dst": DstPort}[words[2]]
-		r.Sets = append(r.Sets, SetMatch{arg, end})
+		end := map[string]ruleset.End{"src": ruleset.Src, "dst": ruleset.Dst, "dst,dst": ruleset.DstPort}[words[2]]
+		r.Sets = append(r.Sets, ruleset.SetMatch{Set: arg, End: end})
 		return 3, nil
 	case "-j", "-g":
 		r.Target = parseTarget(words[0], arg)
@@ -161,8 +159,8 @@ func (r *Rule) parseOption(words []string) (n int, err error) {
 	return 2, err
 }
 
-func parsePorts(s string) ([]PortRange, error) {
-	var out []PortRange
+func parsePorts(s string) ([]ruleset.PortRange, error) {
+	var out []ruleset.PortRange
 	for _, part := range strings.Split(s, ",") {
 		first, last, isRange := strings.Cut(part, ":")
 		if !isRange {
@@ -176,20 +174,20 @@ func parsePorts(s string) ([]PortRange, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, PortRange{uint16(a), uint16(b)})
+		out = append(out, ruleset.PortRange{First: uint16(a), Last: uint16(b)})
 	}
 	return out, nil
 }
 
-func parseTarget(option, chain string) Target {
+func parseTarget(option, chain string) ruleset.Target {
 	switch {
 	case option == "-g":
-		return Target{Goto, chain}
+		return ruleset.Target{Kind: ruleset.Goto, Chain: chain}
 	case chain == "DROP":
-		return Target{Kind: Drop}
+		return ruleset.Target{Kind: ruleset.Drop}
 	case chain == "RETURN":
-		return Target{Kind: Return}
+		return ruleset.Target{Kind: ruleset.Return}
 	default:
-		return Target{Jump, chain}
+		return ruleset.Target{Kind: ruleset.Jump, Chain: chain}
 	}
 }

@@ -1,45 +1,64 @@
-package ruleset
+// Package iptfake stands in for the iptables and ipset programs and for the kernel behind them, in tests of the iptables
+// backend: a model that accepts and refuses scripts as they do, what is installed as a value, and the verdict that a
+// packet gets from it.
+//
+// It decides nothing about the rules. It understands scripts by code of its own, so that a mistake in the product's does
+// not go unnoticed. No product code may import it.
+package iptfake
 
 import (
 	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/netpol-agent/netpol-agent/internal/render/iptables/kernel"
+	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
 )
 
-// Model is a network namespace's filter tables and ipsets as far as this project concerns them. It takes the
-// scripts that the tools take and refuses what they or the kernel refuse, so it serves as fake kernel in
-// tests.
+// Limits of the programs and the kernel.
+const (
+	maxChainName = 28
+	maxSetName   = 31
+	maxComment   = 255
+	// maxDepth is how many chains in a row the nftables variant follows.
+	maxDepth = 16
+)
+
+// Model is the filter tables and ipsets of a network namespace, as far as this project is concerned. It is a Kernel of the
+// iptables renderer.
 type Model struct {
 	// tables holds, by family, the rules of each chain of the filter table.
-	tables map[Family]map[string][]string
-	sets   map[string]*SetState
+	tables map[ruleset.Family]map[string][]string
+	sets   map[string]*ruleset.SetState
 }
 
-// RefusalError says what the kernel would refuse, and at which line of a script.
-type RefusalError struct{ Line, Reason string }
+// refuse returns the error for a line of a script that the programs or the kernel would refuse.
+func refuse(line, reason string) error { return fmt.Errorf("%s: refused: %s", reason, line) }
 
-func (e *RefusalError) Error() string { return fmt.Sprintf("%s: refused: %s", e.Reason, e.Line) }
-
-// NewModel gives a namespace in which nothing is installed.
+// NewModel returns a namespace in which nothing is installed.
 func NewModel() *Model {
-	m := &Model{tables: map[Family]map[string][]string{}, sets: map[string]*SetState{}}
-	for _, f := range Families() {
+	m := &Model{tables: map[ruleset.Family]map[string][]string{}, sets: map[string]*ruleset.SetState{}}
+	for _, f := range ruleset.Families() {
 		m.tables[f] = map[string][]string{"INPUT": nil, "FORWARD": nil, "OUTPUT": nil}
 	}
 	return m
 }
 
-// Save gives what iptables-save -t filter would.
-func (m *Model) Save(f Family) (string, error) {
+// Variant returns the legacy variant.
+func (m *Model) Variant() kernel.Variant { return kernel.Legacy }
+
+// Save returns what iptables-save -t filter would.
+func (m *Model) Save(f ruleset.Family) (string, error) {
 	var b strings.Builder
 	b.WriteString("*filter\n")
-	for _, chain := range sortedKeys(m.tables[f]) {
+	for _, chain := range sorted(m.tables[f]) {
 		fmt.Fprintf(&b, ":%s - [0:0]\n", chain)
 	}
-	for _, chain := range sortedKeys(m.tables[f]) {
+	for _, chain := range sorted(m.tables[f]) {
 		for _, rule := range m.tables[f][chain] {
 			fmt.Fprintf(&b, "-A %s %s\n", chain, rule)
 		}
@@ -48,25 +67,25 @@ func (m *Model) Save(f Family) (string, error) {
 	return b.String(), nil
 }
 
-// SaveSets gives what ipset save would.
+// SaveSets returns what ipset save would.
 func (m *Model) SaveSets() (string, error) {
 	var b strings.Builder
-	for _, name := range sortedKeys(m.sets) {
+	for _, name := range sorted(m.sets) {
 		fmt.Fprintf(&b, "create %s %s hashsize 64\n", name, m.sets[name].Spec)
-		for _, member := range sortedKeys(m.sets[name].Members) {
+		for _, member := range sorted(m.sets[name].Members) {
 			fmt.Fprintf(&b, "add %s %s\n", name, member)
 		}
 	}
 	return b.String(), nil
 }
 
-// Head gives the rules of a built-in chain.
-func (m *Model) Head(f Family, chain string) ([]string, error) {
+// Head returns the rules of a built-in chain.
+func (m *Model) Head(f ruleset.Family, chain string) ([]string, error) {
 	return slices.Clone(m.tables[f][chain]), nil
 }
 
 // Restore does what iptables-restore --noflush does: all of the script or nothing.
-func (m *Model) Restore(f Family, script string) error {
+func (m *Model) Restore(f ruleset.Family, script string) error {
 	chains := map[string][]string{}
 	for name, rules := range m.tables[f] {
 		chains[name] = slices.Clone(rules)
@@ -78,12 +97,8 @@ func (m *Model) Restore(f Family, script string) error {
 	}
 	for name, rules := range chains {
 		for _, rule := range rules {
-			words, err := canonical(rule)
-			if err != nil {
-				return &RefusalError{rule, err.Error()}
-			}
-			if err := m.checkRule(f, chains, words); err != nil {
-				return &RefusalError{name + " " + rule, err.Error()}
+			if err := m.checkRule(f, chains, split(rule)); err != nil {
+				return refuse(name+" "+rule, err.Error())
 			}
 		}
 	}
@@ -97,7 +112,6 @@ func (m *Model) Restore(f Family, script string) error {
 }
 
 func (m *Model) restoreLine(chains map[string][]string, line string) error {
-	refuse := func(why string) error { return &RefusalError{line, why} }
 	verb, rest, _ := strings.Cut(line, " ")
 	chain, rule, _ := strings.Cut(rest, " ")
 	_, there := chains[chain]
@@ -106,12 +120,12 @@ func (m *Model) restoreLine(chains map[string][]string, line string) error {
 		return nil
 	case strings.HasPrefix(verb, ":"):
 		if len(verb)-1 > maxChainName {
-			return refuse("name too long")
+			return refuse(line, "name too long")
 		}
 		chains[verb[1:]] = nil
 		return nil
 	case !there:
-		return refuse("no such chain")
+		return refuse(line, "no such chain")
 	}
 	switch verb {
 	case "-A":
@@ -121,21 +135,21 @@ func (m *Model) restoreLine(chains map[string][]string, line string) error {
 	case "-D":
 		i := slices.Index(chains[chain], rule)
 		if i < 0 {
-			return refuse("no such rule")
+			return refuse(line, "no such rule")
 		}
 		chains[chain] = slices.Delete(chains[chain], i, i+1)
 	case "-X":
 		if len(chains[chain]) > 0 {
-			return refuse("chain not empty")
+			return refuse(line, "chain not empty")
 		}
 		delete(chains, chain)
 	default:
-		return refuse("not understood")
+		return refuse(line, "not understood")
 	}
 	return nil
 }
 
-func (m *Model) checkRule(f Family, chains map[string][]string, words []string) error {
+func (m *Model) checkRule(f ruleset.Family, chains map[string][]string, words []string) error {
 	for i := 0; i+1 < len(words); i++ {
 		switch words[i] {
 		case "-j", "-g":
@@ -146,11 +160,11 @@ func (m *Model) checkRule(f Family, chains map[string][]string, words []string) 
 			return fmt.Errorf("no chain %s", words[i+1])
 		case "--match-set":
 			set := m.sets[words[i+1]]
-			if set == nil || !strings.HasSuffix(set.Spec, " "+f.setWords()) {
+			if set == nil || !strings.HasSuffix(set.Spec, " family "+inet(f)) {
 				return fmt.Errorf("no set %s of %s", words[i+1], f)
 			}
 		case "--comment":
-			if len(words[i+1]) > maxComment+2 {
+			if len(words[i+1]) > maxComment {
 				return errors.New("comment too long")
 			}
 		}
@@ -158,16 +172,13 @@ func (m *Model) checkRule(f Family, chains map[string][]string, words []string) 
 	return nil
 }
 
-// maxDepth is how many chains in a row the nftables variant follows.
-const maxDepth = 16
-
 func checkDepth(chains map[string][]string, name string, depth int) error {
 	if depth >= maxDepth {
-		return &RefusalError{name, "too many levels of chains"}
+		return refuse(name, "too many levels of chains")
 	}
 	for _, rule := range chains[name] {
-		words := strings.Fields(rule)
-		if to := targetChain(words); chains[to] != nil {
+		to := rule[strings.LastIndexByte(rule, ' ')+1:] // the target comes last
+		if chains[to] != nil {
 			if err := checkDepth(chains, to, depth+1); err != nil {
 				return err
 			}
@@ -181,7 +192,7 @@ func (m *Model) RestoreSets(script string) error {
 	for _, line := range strings.Split(script, "\n") {
 		if words := strings.Fields(line); len(words) > 0 {
 			if reason := m.setLine(words); reason != "" {
-				return &RefusalError{line, reason}
+				return refuse(line, reason)
 			}
 		}
 	}
@@ -200,7 +211,7 @@ func (m *Model) setLine(words []string) string {
 			return "exists with another type"
 		}
 		if set == nil {
-			m.sets[words[1]] = &SetState{Spec: spec, Members: map[string]struct{}{}}
+			m.sets[words[1]] = &ruleset.SetState{Spec: spec, Members: map[string]struct{}{}}
 		}
 		return ""
 	case "destroy":
@@ -235,7 +246,7 @@ func checkMember(spec, member string) string {
 		if err != nil {
 			return "not an address"
 		}
-		p = Host(a)
+		p = ruleset.Host(a)
 	}
 	switch {
 	case p.Bits() == 0:
@@ -263,13 +274,28 @@ func (m *Model) referenced(set string) bool {
 	return false
 }
 
-// State gives what the namespace has of ours in one family.
-func (m *Model) State(f Family) (*State, error) {
-	s := NewState()
+// State returns what the namespace has of ours in one family, as the product reads it back.
+func (m *Model) State(f ruleset.Family) (*ruleset.State, error) {
+	s := ruleset.NewState()
 	chains, _ := m.Save(f)
-	if err := s.ReadChains(chains); err != nil {
-		return nil, err
-	}
 	sets, _ := m.SaveSets()
-	return s, s.ReadSets(f, sets)
+	return s, errors.Join(s.ReadChains(chains), s.ReadSets(f, sets))
 }
+
+var word = regexp.MustCompile(`"[^"]*"|\S+`)
+
+// split splits a rule into words. It knows no quotes inside quotes: no rule here has any.
+func split(rule string) []string {
+	words := word.FindAllString(rule, -1)
+	for i := range words {
+		words[i] = strings.Trim(words[i], `"`)
+	}
+	return words
+}
+
+// inet returns the word by which ipset names a family.
+func inet(f ruleset.Family) string {
+	return map[ruleset.Family]string{ruleset.V4: "inet", ruleset.V6: "inet6"}[f]
+}
+
+func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,26 @@
+package iptfake
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
+)
+
+// StateOf returns what is installed once a table is.
+func StateOf(t *ruleset.Table) *ruleset.State {
+	s := ruleset.NewState()
+	s.Take(t, nil)
+	return s
+}
+
+// Difference tells people where two rulesets differ. It returns "" if they do not.
+func Difference(want, have *ruleset.Ruleset) string {
+	var b strings.Builder
+	for _, f := range ruleset.Families() {
+		if p := ruleset.Diff(want.Table(f), StateOf(have.Table(f)), nil); !p.Empty() {
+			fmt.Fprintf(&b, "%s:\n%s%s%s%s", f, p.Before, p.Restore, p.After, p.Destroy)
+		}
+	}
+	return b.String()
+}
