@@ -2,18 +2,18 @@ package ruleset
 
 import "maps"
 
-// Dirty names what may differ between two rulesets, so that change.Diff need not look at anything else. Whoever
-// changes the desired ruleset keeps it up to date. Naming too much costs time; naming too little leaves the difference
-// in place until the next full comparison.
+// Dirty names what may differ between two rulesets, so that Diff need not look at anything else. Whoever
+// changes the desired ruleset keeps it up to date; naming too much costs time, naming too little leaves the
+// difference in place until the next full comparison.
 type Dirty struct {
-	// Chains holds the names of the chains to compare.
+	// Chains to compare, by name.
 	Chains map[string]struct{}
-	// Sets holds the elements to compare by the name of their set. A nil map stands for all elements. A set that only
-	// one of the rulesets has is always compared as a whole.
+	// Sets to compare, by name, with the elements to compare. A nil map stands for all of them. A set that only
+	// one of the rulesets has is always taken whole.
 	Sets map[string]map[Elem]struct{}
 }
 
-// NewDirty returns a Dirty that names nothing.
+// NewDirty gives a Dirty that names nothing.
 func NewDirty() *Dirty {
 	return &Dirty{Chains: map[string]struct{}{}, Sets: map[string]map[Elem]struct{}{}}
 }
@@ -45,11 +45,14 @@ func (d *Dirty) Merge(o *Dirty) {
 			d.Set(set)
 			continue
 		}
+		if _, marked := d.Sets[set]; !marked {
+			d.Sets[set] = make(map[Elem]struct{}, len(elems))
+		}
 		for e := range elems {
 			d.Elem(set, e)
 		}
 	}
 }
 
-// Empty reports whether nothing is marked.
+// Empty says whether nothing is marked.
 func (d *Dirty) Empty() bool { return len(d.Chains) == 0 && len(d.Sets) == 0 }
