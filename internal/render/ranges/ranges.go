@@ -29,7 +29,7 @@ func Union(blocks []program.Block, v4 bool) []Range {
 func (r Range) Prefix() (netip.Prefix, bool) {
 	for bits := 0; bits <= r.First.BitLen(); bits++ {
 		p := netip.PrefixFrom(r.First, bits).Masked()
-		if p.Addr() == r.First && LastAddr(p) == r.Last {
+		if p.Addr() == r.First && Last(p) == r.Last {
 			return p, true
 		}
 	}
@@ -38,13 +38,13 @@ func (r Range) Prefix() (netip.Prefix, bool) {
 
 func prefixRange(p netip.Prefix) Range {
 	p = p.Masked()
-	return Range{p.Addr(), LastAddr(p)}
+	return Range{p.Addr(), Last(p)}
 }
 
-// LastAddr returns the highest address of a prefix.
-func LastAddr(p netip.Prefix) netip.Addr {
+// Last returns the last address of a prefix.
+func Last(p netip.Prefix) netip.Addr {
 	raw := p.Addr().AsSlice()
-	for bit := max(p.Bits(), 0); bit < len(raw)*8; bit++ {
+	for bit := p.Bits(); bit < len(raw)*8; bit++ {
 		raw[bit/8] |= 0x80 >> (bit % 8)
 	}
 	a, _ := netip.AddrFromSlice(raw) // raw is as long as an address

@@ -147,13 +147,13 @@ func prefixes(r ranges.Range) []netip.Prefix {
 		p := ruleset.Host(first)
 		for p.Bits() > 0 {
 			wider := netip.PrefixFrom(first, p.Bits()-1).Masked()
-			if wider.Addr() != first || r.Last.Less(ranges.LastAddr(wider)) {
+			if wider.Addr() != first || r.Last.Less(ranges.Last(wider)) {
 				break
 			}
 			p = wider
 		}
 		out = append(out, p)
-		first = ranges.LastAddr(p).Next()
+		first = ranges.Last(p).Next()
 	}
 	return out
 }

@@ -55,7 +55,9 @@ func isolatedBy(refs []program.PolicyRef) string {
 
 // Policy implements arrange.Spelling. Policies have no chains of their own here: a chain that is jumped to could not
 // return past its caller.
-func (l *family) Policy(*program.Policy, program.Direction) unit { return unit{} }
+func (l *family) Policy(*program.Policy, program.Direction) arrange.Unit[ruleset.Chain, ruleset.Set] {
+	return unit{}
+}
 
 // Entry implements arrange.Spelling. An address that is isolated in one direction only is led to the open chain of the
 // other, which keeps connections that were cut from coming back.

@@ -329,7 +329,7 @@ func putIntervals(s *ruleset.Set, raw []rawElem) error {
 		}
 	}
 	if start.IsValid() {
-		last := ranges.LastAddr(netip.PrefixFrom(start, 0))
+		last := ranges.Last(netip.PrefixFrom(start, 0))
 		s.Elems[ruleset.Elem{A: start, B: last}] = ruleset.Verdict{}
 	}
 	return nil

@@ -66,7 +66,7 @@ func isolatedBy(refs []program.PolicyRef) string {
 }
 
 // Policy implements arrange.Spelling, for policies whose rules all accept.
-func (l *Layout) Policy(pol *program.Policy, d program.Direction) unit {
+func (l *Layout) Policy(pol *program.Policy, d program.Direction) arrange.Unit[ruleset.Chain, ruleset.Set] {
 	var u unit
 	c := &ruleset.Chain{Name: policyChain(d, pol.Ref), Comment: ruleset.Comment(fmt.Sprintf("%s %s", pol.Ref.Kind, pol.Ref))}
 	u.Add(c.Name, c)

@@ -141,8 +141,10 @@ func (s *Set) KeyText(e Elem) string {
 
 // intervalText writes an interval as an address or a prefix if it is one.
 func intervalText(first, last netip.Addr) string {
-	if p, ok := (ranges.Range{First: first, Last: last}).Prefix(); ok {
-		return prefixText(p)
+	if first.IsValid() {
+		if p, ok := (ranges.Range{First: first, Last: last}).Prefix(); ok {
+			return prefixText(p)
+		}
 	}
 	return first.String() + "-" + last.String()
 }
