@@ -75,7 +75,7 @@ lint: bin/golangci-lint ## formatting, go vet, linters, import rules
 unit: ## unit tests with the race detector
 	$(GO) test -race -skip '^(TestKernel|TestProperty)' $$($(GO) list ./... | grep -v -e /test/chart -e /clustergen)
 	@# It has no goroutine, and the detector makes it four times as slow.
-	$(GO) test ./internal/compiler/clustergen
+	$(GO) test ./test/clustergen
 
 # Properties that replay whole histories against a fake kernel, and those of several tiers, get a tenth of the cases.
 .PHONY: property

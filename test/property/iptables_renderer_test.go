@@ -8,9 +8,9 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler"
-	"github.com/netpol-agent/netpol-agent/internal/compiler/clustergen"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
+	"github.com/netpol-agent/netpol-agent/test/clustergen"
 )
 
 // fakeTools is a model of the kernel whose writes fail from a given one on, as if the process were killed, and

@@ -15,12 +15,12 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler"
-	"github.com/netpol-agent/netpol-agent/internal/compiler/clustergen"
 	"github.com/netpol-agent/netpol-agent/internal/compiler/evaluator"
-	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/layout"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
+	"github.com/netpol-agent/netpol-agent/test/clustergen"
+	"github.com/netpol-agent/netpol-agent/test/oracle"
 )
 
 const (

@@ -7,9 +7,9 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler"
-	"github.com/netpol-agent/netpol-agent/internal/compiler/clustergen"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
+	"github.com/netpol-agent/netpol-agent/test/clustergen"
 )
 
 // fakeKernel is a model of the kernel that fails on command.
