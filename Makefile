@@ -87,6 +87,7 @@ unit: ## unit tests, with the race detector where there are goroutines
 PROPERTY = cd test/property && ../../bin/property.test -test.timeout 60m
 .PHONY: property
 property: ## oracle, evaluator and rendered rules agree on random clusters (PROPERTY_CASES=1000)
+	$(GO) test ./test/clustergen
 	$(GO) test -c -o bin/property.test ./test/property
 	$(PROPERTY) -test.run '^TestProperty.*Agree' -rapid.checks=$(PROPERTY_CASES)
 	$(PROPERTY) -test.run '^TestProperty' -test.skip 'Agree' -rapid.checks=$$(($(PROPERTY_CASES) / 10))
