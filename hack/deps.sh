@@ -2,8 +2,8 @@
 # Installs the Debian packages that the tests call for, if any is missing.
 set -euo pipefail
 
-# gcc and libc6-dev serve the race detector, prometheus the tests of alerts and dashboard; the rest are tools that
-# tests compare the agent with. The cluster of "make demo" looks after its own packages.
+# The race detector needs gcc and libc6-dev, and the tests of alerts and dashboard need prometheus. The tests compare the
+# agent with the other tools. The cluster of "make demo" installs its own packages.
 packages=(ca-certificates conntrack gcc git ipset iproute2 iptables libc6-dev nftables procps prometheus util-linux)
 
 installed() {
@@ -11,7 +11,7 @@ installed() {
 }
 
 command -v dpkg-query >/dev/null || {
-	echo "deps: this is no Debian system; make sure that there are: nft, conntrack, ip, gcc with the C library's headers, git" >&2
+	echo "deps: this is not a Debian system; install nft, conntrack, ipset, iptables, ip, gcc with the C library headers, git and prometheus yourself" >&2
 	exit 0
 }
 missing=()
@@ -26,13 +26,13 @@ if ((EUID != 0)); then
 	exit 1
 fi
 command -v apt-get >/dev/null || {
-	echo "deps: there is no apt-get to install these packages with: ${missing[*]}" >&2
+	echo "deps: apt-get is missing; install these packages yourself: ${missing[*]}" >&2
 	exit 1
 }
 echo "deps: installing ${missing[*]}"
 
-# The tests want Prometheus' programs; its service shall not run here, neither now nor after the next boot. A policy
-# that the machine has already is its administrator's and stays.
+# The tests need the programs of Prometheus. Its service must not run here, neither now nor after the next boot. A
+# policy that the machine already has belongs to its administrator and stays.
 policy=/usr/sbin/policy-rc.d
 if [[ ! -e $policy ]]; then
 	trap 'rm -f "$policy"' EXIT

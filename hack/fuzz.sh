@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# Runs every fuzz target of the module for FUZZTIME, as many at a time as there are processors, with one worker each.
-# A crash fails it, with the input in testdata/fuzz.
+# Runs every fuzz target of the module for FUZZTIME, one on each processor, with one worker each. Fails if a target
+# crashes; the input is then in testdata/fuzz.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 export FUZZTIME=${FUZZTIME:-20s}
 
 fuzz() {
-	# Shrinking every interesting input would take most of the time.
+	# Minimizing every interesting input would take most of the time.
 	go test -run '^$' -fuzz "^$1\$" -fuzztime "$FUZZTIME" -fuzzminimizetime 10x -parallel 1 "$2" >"$3" 2>&1
 }
 
-# Before Go 1.27 the end of the time sometimes counts as a failure (go.dev/issue/75804). It leaves no input behind.
+# Before Go 1.27 the end of FUZZTIME sometimes counts as a failure (go.dev/issue/75804), which leaves no input behind.
 ended() {
 	grep -q '^ *context deadline exceeded$' "$1" && ! grep -q 'Failing input written' "$1"
 }
 
-# once runs the target that a line of grep names ("DIRECTORY/FILE:func NAME") and prints what it said in one piece.
+# once runs the target that a line of grep names ("DIRECTORY/FILE:func NAME") and prints its output in one piece.
 once() {
 	local target=${1##*func } package log status=0
 	package=./$(dirname "${1%%:*}")

@@ -2,15 +2,15 @@
 
 IMAGE   ?= netpol-agent.local/netpol-agent
 PLATFORMS := amd64 arm64
-# The commit's time, so that the same commit gives the same image.
+# The time of the commit, so that a commit always builds the same image.
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
-# What is in the image beside the program: nothing, or with FLAVOUR=iptables the Debian packages that backend runs.
+# FLAVOUR=iptables adds the Debian packages whose programs the iptables backend runs.
 FLAVOUR ?=
 ifneq ($(filter-out iptables,$(FLAVOUR)),)
 $(error FLAVOUR=$(FLAVOUR): want iptables or nothing)
 endif
 IMAGE_OUT := bin/netpol-agent-image$(FLAVOUR:%=-%)
-# A tag may not contain everything that a version may.
+# A version may contain characters that a tag must not.
 IMAGE_TAG := $(subst +,-,$(VERSION))$(FLAVOUR:%=-%)
 PACKAGES := $(if $(FLAVOUR),$(PLATFORMS:%=bin/image/%/packages))
 
@@ -20,7 +20,7 @@ PACKAGES := $(if $(FLAVOUR),$(PLATFORMS:%=bin/image/%/packages))
 image: $(PACKAGES) ## write bin/netpol-agent-image.tar, an OCI archive for amd64 and arm64, and its SBOM; FLAVOUR=iptables
 	@for arch in $(PLATFORMS); do \
 	  echo "building for linux/$$arch"; \
-	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch GOAMD64=v1 GOARM64=v8.0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' \
+	  GOOS=linux GOARCH=$$arch GOAMD64=v1 GOARM64=v8.0 $(GO) build -ldflags '$(LDFLAGS)' \
 	    -o bin/image/$$arch/netpol-agent ./cmd/netpol-agent || exit 1; \
 	done
 	@cd hack/image && $(GO) run . -out $(CURDIR)/$(IMAGE_OUT) -license $(CURDIR)/LICENSE -name $(IMAGE) -version '$(IMAGE_TAG)' \
@@ -32,11 +32,12 @@ bin/image/%/packages: hack/image/packages.sh
 	hack/image/packages.sh $* $@
 
 .PHONY: image-check
-image-check: ## build the image a second time, elsewhere and from nothing, and compare the digests (some minutes)
+image-check: ## build the image again from scratch in another directory and compare the digests (some minutes)
 	@hack/image/check.sh
 
 bin/helm: hack/helm/go.mod hack/helm/go.sum
-	cd hack/helm && $(GO) build -o ../../$@ helm.sh/helm/v4/cmd/helm
+	@mkdir -p bin
+	cd hack/helm && cp -f "$$($(GO) tool -n helm)" ../../$@
 
 .PHONY: chart-test
 chart-test: bin/helm ## chart: lint, rendered examples, refused values; the plain manifest is current; the image's tests
@@ -44,13 +45,13 @@ chart-test: bin/helm ## chart: lint, rendered examples, refused values; the plai
 	cd hack/image && $(GO) test -count=1 ./...
 
 .PHONY: chart-golden
-chart-golden: bin/helm ## write the rendered examples and deploy/netpol-agent.yaml anew
+chart-golden: bin/helm ## rewrite the rendered examples and deploy/netpol-agent.yaml
 	$(GO) test -count=1 ./test/chart -update
 
 .PHONY: install-test
-install-test: ## image and chart in the cluster: install, enforce, upgrade under traffic, uninstall (root)
+install-test: ## install the image and chart in the cluster, upgrade them under traffic, uninstall them (root)
 	$(GO) test -count=1 -timeout 20m -v -tags e2e ./test/e2e/install
 
 .PHONY: monitoring-test
-monitoring-test: ## metrics, alerts and dashboard in the cluster, with a real Prometheus (root)
+monitoring-test: ## check metrics, alerts and dashboard with a real Prometheus in the cluster (root)
 	$(GO) test -count=1 -timeout 10m -v -tags e2e -run '^TestMonitoring' ./test/e2e/monitoring

@@ -1,46 +1,126 @@
 #!/usr/bin/env bash
-# Runs every check, one after the other, goes on after a failure, and closes with a table. Needs root, because
-# the tests make network namespaces.
+# test-all.sh change runs every check that a change has to pass; test-all.sh nightly runs what takes too long for that.
+# It goes on after a failure, closes with a table of times, and fails if a phase failed. The output of each phase is in
+# bin/test-all. Needs root, because the tests make network namespaces.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-export PROPERTY_CASES=${PROPERTY_CASES:-20000} FUZZTIME=${FUZZTIME:-60s}
-# "make swap" alone gives iptables-legacy time for all of its changes.
-export KERNEL_SWAP_TIME=${KERNEL_SWAP_TIME:-40s}
 # Tests that this machine cannot run fail instead of being skipped.
 export CI=true
+# The phase lint runs all of go vet.
+export GOFLAGS="-vet=off ${GOFLAGS:-}"
 
-summary=()
-failed=0
+logs=bin/test-all
+rm -rf "$logs"
+mkdir -p "$logs"
+: >"$logs/table"
 
-phase() {
-	local title=$1 start=$SECONDS result=ok
-	shift
-	printf '\n=== %s: %s\n' "$title" "$*"
-	"$@" || { result=FAILED; failed=1; }
-	local line
-	line=$(printf '%-15s %-7s %4d s' "$title" "$result" $((SECONDS - start)))
-	printf '=== %s\n' "$line"
-	summary+=("$line")
+# finish TARGET BEGIN STATUS adds a line to the table.
+finish() {
+	local result=ok
+	(($3 == 0)) || result=FAILED
+	printf '%-16s %-7s %5d s\n' "$1" "$result" $((SECONDS - $2)) | tee -a "$logs/table"
 }
 
-phase packages make --no-print-directory deps
-phase modules go mod download
-for target in build lint unit chart-test property kernel swap fuzz bench; do
-	phase "$target" make --no-print-directory "$target"
-done
-# The demo's cluster serves the test of an installation; the later ones have their own.
-for target in demo install-test cluster-down monitoring-test conformance-ci; do
-	phase "$target" make --no-print-directory "$target"
-done
-# All of Cyclonus is the longest of all. A machine that had everything to build first may not have the time left.
-within=${TEST_ALL_SECONDS:-2700} cyclonus=720
-if ((SECONDS + cyclonus <= within)); then
-	phase cyclonus make --no-print-directory conformance SUITE=cyclonus
-else
-	summary+=("cyclonus        left out: it takes $cyclonus s, and $SECONDS of $within are over; make conformance SUITE=cyclonus")
-fi
+# run TARGET [COMMAND] runs a phase by itself and shows its output as it comes. Without a command it is a target of make.
+run() {
+	local target=$1 begin=$SECONDS status=0
+	shift
+	(($# > 0)) || set -- make --no-print-directory "$target"
+	printf '\n=== %s\n' "$target"
+	"$@" 2>&1 | tee "$logs/$target.log" || status=1
+	printf '=== '
+	finish "$target" "$begin" "$status"
+}
+
+# lane TARGET... runs phases beside those of another lane. Each shows its output in one piece when it ends.
+lane() {
+	local target begin status
+	for target in "$@"; do
+		begin=$SECONDS status=0
+		touch "$logs/$target.running"
+		make --no-print-directory "$target" >"$logs/$target.log" 2>&1 || status=1
+		rm "$logs/$target.running"
+		{
+			flock 9
+			printf '\n=== %s\n' "$target"
+			cat "$logs/$target.log"
+			printf '=== '
+			finish "$target" "$begin" "$status"
+		} 9>"$logs/lock"
+	done
+}
+
+# watch says every half minute what runs in the lanes and how far it is.
+watch() {
+	local file target
+	while sleep 30; do
+		{
+			flock 9
+			for file in "$logs"/*.running; do
+				[[ -e $file ]] || continue
+				target=$(basename "$file" .running)
+				printf '%5d s  %s: %s\n' "$SECONDS" "$target" "$(tail -n 1 "$logs/$target.log" | cut -c 1-100)"
+			done
+		} 9>"$logs/lock"
+	done
+}
+
+# lanes runs the two lists of phases, each a string of targets, side by side.
+lanes() {
+	local watcher pids=()
+	# Job control gives each lane a process group, by which an interrupt ends all of it.
+	set -m
+	watch &
+	watcher=$!
+	for list in "$@"; do
+		# shellcheck disable=SC2086 # a list of words
+		lane $list &
+		pids+=("$!")
+	done
+	set +m
+	# shellcheck disable=SC2064 # these processes
+	trap "kill -TERM -- -$watcher ${pids[*]/#/-} 2>/dev/null; wait; exit 130" INT TERM
+	wait "${pids[@]}"
+	kill -TERM -- "-$watcher"
+	trap - INT TERM
+}
+
+change() {
+	export PROPERTY_CASES=${PROPERTY_CASES:-5000} FUZZTIME=${FUZZTIME:-20s} KERNEL_SWAP_TIME=${KERNEL_SWAP_TIME:-30s}
+	# What fails soonest comes first.
+	run packages make --no-print-directory deps
+	run modules go mod download
+	for target in build lint unit chart-test; do
+		run "$target"
+	done
+	# Clusters mostly wait, the others compute. The demo's cluster serves the test of an installation; the later ones
+	# have their own.
+	lanes "demo install-test cluster-down monitoring-test conformance-ci" "kernel property fuzz"
+	# These measure times and want the machine to themselves.
+	run swap
+	run bench
+}
+
+# nightly has more cases, longer runs, and every cluster: two to three hours.
+nightly() {
+	export PROPERTY_CASES=${PROPERTY_CASES:-20000} FUZZTIME=${FUZZTIME:-5m}
+	run packages make --no-print-directory deps
+	for target in property fuzz swap lab-matrix image-check; do
+		run "$target"
+	done
+	run cyclonus make --no-print-directory conformance SUITE=cyclonus
+	run cyclonus-ipt make --no-print-directory conformance SUITE=cyclonus BACKEND=iptables
+	run upstream-ipt make --no-print-directory conformance-ci BACKEND=iptables
+	run upstream-used make --no-print-directory conformance
+	run upstream-all make --no-print-directory conformance-all
+}
+
+case ${1:-} in
+change | nightly) "$1" ;;
+*) echo "usage: $0 change|nightly" >&2 && exit 2 ;;
+esac
 
 printf '\n=== all, %d s\n' "$SECONDS"
-printf '%s\n' "${summary[@]}"
-exit "$failed"
+cat "$logs/table"
+! grep -q FAILED "$logs/table"

@@ -16,11 +16,11 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler"
-	"github.com/netpol-agent/netpol-agent/internal/compiler/clustergen"
 	"github.com/netpol-agent/netpol-agent/internal/compiler/evaluator"
-	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
+	"github.com/netpol-agent/netpol-agent/test/clustergen"
 	"github.com/netpol-agent/netpol-agent/test/kernel/lab"
+	"github.com/netpol-agent/netpol-agent/test/oracle"
 )
 
 // TestMain lets the environment set the number of random cases, which rapid takes from a flag alone.

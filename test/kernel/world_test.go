@@ -15,9 +15,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler/evaluator"
-	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/test/kernel/lab"
+	"github.com/netpol-agent/netpol-agent/test/oracle"
 )
 
 //go:embed testdata/base.yaml

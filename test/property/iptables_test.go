@@ -8,13 +8,13 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler"
-	"github.com/netpol-agent/netpol-agent/internal/compiler/clustergen"
 	"github.com/netpol-agent/netpol-agent/internal/compiler/evaluator"
-	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/layout"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
+	"github.com/netpol-agent/netpol-agent/test/clustergen"
 	"github.com/netpol-agent/netpol-agent/test/iptfake"
+	"github.com/netpol-agent/netpol-agent/test/oracle"
 )
 
 // ipNode is one node's agent with the iptables backend, without kernel.

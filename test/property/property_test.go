@@ -15,16 +15,16 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler"
-	"github.com/netpol-agent/netpol-agent/internal/compiler/clustergen"
 	"github.com/netpol-agent/netpol-agent/internal/compiler/evaluator"
-	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/change"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/layout"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/model"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
+	"github.com/netpol-agent/netpol-agent/test/clustergen"
 	"github.com/netpol-agent/netpol-agent/test/nft/compare"
 	"github.com/netpol-agent/netpol-agent/test/nft/trace"
+	"github.com/netpol-agent/netpol-agent/test/oracle"
 )
 
 const (

@@ -14,9 +14,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 	"github.com/netpol-agent/netpol-agent/test/e2e/deploy"
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab"
+	"github.com/netpol-agent/netpol-agent/test/oracle"
 )
 
 // ErrUnexpected says that a cell of a matrix, or a claim, is not as it should be.

@@ -13,10 +13,10 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/yaml"
 
-	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 	"github.com/netpol-agent/netpol-agent/internal/manifest"
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab"
 	"github.com/netpol-agent/netpol-agent/test/e2e/probe"
+	"github.com/netpol-agent/netpol-agent/test/oracle"
 )
 
 //go:embed cluster.yaml

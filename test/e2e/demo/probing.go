@@ -9,8 +9,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
 	"github.com/netpol-agent/netpol-agent/test/e2e/probe"
+	"github.com/netpol-agent/netpol-agent/test/oracle"
 )
 
 const (

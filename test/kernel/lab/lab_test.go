@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 )
@@ -49,4 +50,32 @@ func TestKernelLab(t *testing.T) {
 		}
 	}
 	t.Logf("whole: %v", time.Since(start))
+}
+
+// TestKernelWitnessBeginsUnderTraffic shows that packets which pass meanwhile do not disturb the start of a witness.
+func TestKernelWitnessBeginsUnderTraffic(t *testing.T) {
+	l := New(t)
+	a, b := netip.MustParseAddr("10.244.1.10"), netip.MustParseAddr("10.244.1.11")
+	l.Pod("a", a)
+	l.Pod("b", b)
+	ctx, cancel := context.WithCancel(t.Context())
+	var flow sync.WaitGroup
+	defer flow.Wait()
+	defer cancel()
+	for range 4 {
+		flow.Go(func() {
+			for ctx.Err() == nil {
+				if err := l.Exchange(ctx, ICMP, netip.AddrPortFrom(a, l.ID()), netip.AddrPortFrom(b, 0)); err != nil && ctx.Err() == nil {
+					t.Errorf("exchange: %v", err)
+				}
+			}
+		})
+	}
+	for range 20 {
+		w := NewWitness(t, l.Node)
+		if _, err := w.Await(t.Context(), 1, func(p *Packet) bool { return p.Protocol == ICMP }); err != nil {
+			t.Fatal(err)
+		}
+		w.Close(t)
+	}
 }

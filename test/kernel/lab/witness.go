@@ -74,7 +74,6 @@ func (l *Lab) Witness() *Witness {
 // NewWitness begins to watch a namespace's hooks, until the test ends.
 func NewWitness(t testing.TB, n *Namespace) *Witness {
 	t.Helper()
-	n.NFT(t, fmt.Sprintf(witnessTable, beforePriority, afterPriority, logGroup))
 	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: n.FD()})
 	if err != nil {
 		t.Fatalf("witness: connect: %v", err)
@@ -94,6 +93,9 @@ func NewWitness(t testing.TB, n *Namespace) *Witness {
 			t.Fatalf("witness: bind to the log group: %v", err)
 		}
 	}
+	// The rules come last. A packet that is logged while a request waits for its acknowledgement would be taken for
+	// the answer ("mismatched sequence").
+	n.NFT(t, fmt.Sprintf(witnessTable, beforePriority, afterPriority, logGroup))
 	w := &Witness{node: n, conn: conn, fresh: make(chan struct{}), ended: make(chan struct{})}
 	go func() {
 		defer close(w.ended)

@@ -15,7 +15,7 @@ package clustergen
 import (
 	"pgregory.net/rapid"
 
-	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
+	"github.com/netpol-agent/netpol-agent/test/oracle"
 )
 
 // State generates clusters of up to three nodes, twelve pods and twelve policies.

@@ -6,7 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 
-	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
+	"github.com/netpol-agent/netpol-agent/test/oracle"
 )
 
 // state gives a random cluster.

@@ -5,7 +5,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
+	"github.com/netpol-agent/netpol-agent/test/oracle"
 )
 
 // packetsPerCase is how many packets a property test asks of one cluster; all benchmarks are per cluster.

@@ -5,7 +5,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
+	"github.com/netpol-agent/netpol-agent/test/oracle"
 )
 
 // copyState gives a state whose objects can be changed.

@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"pgregory.net/rapid"
 
-	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
+	"github.com/netpol-agent/netpol-agent/test/oracle"
 )
 
 const draws = 2000

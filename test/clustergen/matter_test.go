@@ -9,7 +9,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/netpol-agent/netpol-agent/internal/compiler/oracle"
+	"github.com/netpol-agent/netpol-agent/test/oracle"
 )
 
 // misreading rewrites a state so that reading it rightly gives the verdict that a wrong reading of the original gives.
