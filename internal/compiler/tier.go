@@ -14,7 +14,7 @@ import (
 type tier struct {
 	id       program.TierID
 	d        program.Direction
-	print    fingerprint
+	sum      fingerprint
 	policies []*policy // sorted by reference
 	// pods counts the pods that are judged by the tier. Without any the tier is forgotten.
 	pods int
@@ -35,10 +35,10 @@ type step struct {
 type fingerprint [4]uint64
 
 func policyPrint(ref program.PolicyRef, d program.Direction) fingerprint {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%d %d %s/%s", d, ref.Kind, ref.Namespace, ref.Name))
+	hash := sha256.Sum256(fmt.Appendf(nil, "%d %d %s/%s", d, ref.Kind, ref.Namespace, ref.Name))
 	var f fingerprint
 	for i := range f {
-		f[i] = binary.BigEndian.Uint64(sum[8*i:])
+		f[i] = binary.BigEndian.Uint64(hash[8*i:])
 	}
 	return f
 }
@@ -74,38 +74,38 @@ func (c *Compiler) isolate(p *pod, pol *policy, d program.Direction, add bool) {
 
 // nextTier returns the tier that has a policy more than t, or less. A nil tier has no policies.
 func (c *Compiler) nextTier(t *tier, pol *policy, d program.Direction, add bool) *tier {
-	var print fingerprint
+	var sum fingerprint
 	var policies []*policy
 	if t != nil {
 		if t.last.policy == pol && t.last.add == add && (t.last.to == nil || t.last.to.pods > 0) {
 			return t.last.to
 		}
-		print, policies = t.print, slices.Clone(t.policies)
+		sum, policies = t.sum, slices.Clone(t.policies)
 	}
 	i, _ := slices.BinarySearchFunc(policies, pol, (*policy).compare)
 	if add {
-		print, policies = print.plus(pol.prints[d]), slices.Insert(policies, i, pol)
+		sum, policies = sum.plus(pol.prints[d]), slices.Insert(policies, i, pol)
 	} else {
-		print, policies = print.minus(pol.prints[d]), slices.Delete(policies, i, i+1)
+		sum, policies = sum.minus(pol.prints[d]), slices.Delete(policies, i, i+1)
 	}
 	if len(policies) == 0 {
 		return nil
 	}
-	return c.internTier(&tier{d: d, print: print, policies: policies})
+	return c.internTier(&tier{d: d, sum: sum, policies: policies})
 }
 
 // internTier returns the known tier with the policies of t, or makes t known.
 func (c *Compiler) internTier(t *tier) *tier {
-	alike := c.tiers[t.print]
+	alike := c.tiers[t.sum]
 	for _, known := range alike {
 		if known.d == t.d && slices.Equal(known.policies, t.policies) {
 			return known
 		}
 	}
 	for n := 0; t.id == "" || c.taken(t, alike); n++ {
-		t.id = program.TierID(fmt.Sprintf("%s:%x+%d", t.d, t.print, n))
+		t.id = program.TierID(fmt.Sprintf("%s:%x+%d", t.d, t.sum, n))
 	}
-	c.tiers[t.print] = append(alike, t)
+	c.tiers[t.sum] = append(alike, t)
 	return t
 }
 
@@ -126,9 +126,9 @@ func (c *Compiler) leaveTier(t *tier) {
 		return
 	}
 	t.last = step{}
-	rest := slices.DeleteFunc(c.tiers[t.print], func(o *tier) bool { return o == t })
-	if c.tiers[t.print] = rest; len(rest) == 0 {
-		delete(c.tiers, t.print)
+	rest := slices.DeleteFunc(c.tiers[t.sum], func(o *tier) bool { return o == t })
+	if c.tiers[t.sum] = rest; len(rest) == 0 {
+		delete(c.tiers, t.sum)
 	}
 }
 

@@ -74,7 +74,7 @@ func (f *Backend) Drifted() (bool, error) {
 }
 
 // PreciseDrift implements render.Backend.
-func (b *Backend) PreciseDrift() bool { return false }
+func (f *Backend) PreciseDrift() bool { return false }
 
 // Counts implements the engine's backend.
 func (f *Backend) Counts() map[string]render.Counts {

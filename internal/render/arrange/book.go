@@ -53,7 +53,7 @@ type Book[C, S any, E comparable] struct {
 	setRefs map[string]int
 	// setNames holds the names of the sets of each set of the program.
 	setNames map[program.SetID][]string
-	// locals holds the combinations of each address; counts counts the addresses of IPv4 and IPv6.
+	// locals holds the combinations of each address, counts their number by IP family.
 	locals map[netip.Addr][2]*Combination
 	counts Counts
 }

@@ -239,9 +239,7 @@ func sideOf(j *evaluator.Judgement) *side {
 	}
 	s := &side{Allowed: j.Accepts(), IsolatedBy: []program.PolicyRef{}, AllowedBy: []string{}}
 	for _, st := range j.Stacks {
-		for _, p := range st.Policies {
-			s.IsolatedBy = append(s.IsolatedBy, p)
-		}
+		s.IsolatedBy = append(s.IsolatedBy, st.Policies...)
 		if st.By != nil && st.Verdict == program.Accept {
 			s.AllowedBy = append(s.AllowedBy, st.By.String())
 		}
