@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
 )
 
@@ -17,7 +18,7 @@ func StateOf(t *ruleset.Table) *ruleset.State {
 // Difference tells people where two rulesets differ. It returns "" if they do not.
 func Difference(want, have *ruleset.Ruleset) string {
 	var b strings.Builder
-	for _, f := range ruleset.Families() {
+	for _, f := range program.Families() {
 		if p := ruleset.Diff(want.Table(f), StateOf(have.Table(f)), nil); !p.Empty() {
 			fmt.Fprintf(&b, "%s:\n%s%s%s%s", f, p.Before, p.Restore, p.After, p.Destroy)
 		}

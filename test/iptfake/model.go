@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/kernel"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
 )
@@ -42,7 +43,7 @@ func refuse(line, reason string) error { return fmt.Errorf("%s: refused: %s", re
 // NewModel returns a namespace in which nothing is installed.
 func NewModel() *Model {
 	m := &Model{tables: map[ruleset.Family]map[string][]string{}, sets: map[string]*ruleset.SetState{}}
-	for _, f := range ruleset.Families() {
+	for _, f := range program.Families() {
 		m.tables[f] = map[string][]string{"INPUT": nil, "FORWARD": nil, "OUTPUT": nil}
 	}
 	return m

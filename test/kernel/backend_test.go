@@ -137,7 +137,7 @@ func (iptBackend) trace(p *program.Program, pkt tracedPacket) (bool, string) {
 	if pkt.output {
 		chain = iprules.ChainOutput
 	}
-	pass, steps := iptfake.Trace(iptables.Render(p).Table(iprules.FamilyOf(pkt.src)), chain, iptfake.Packet{
+	pass, steps := iptfake.Trace(iptables.Render(p).Table(program.FamilyOf(pkt.src)), chain, iptfake.Packet{
 		Src: pkt.src, Dst: pkt.dst, Protocol: pkt.protocol, DstPort: pkt.dstPort, ICMPv6Type: pkt.icmpType, SYN: true, LocalSource: pkt.local,
 	})
 	return pass, strings.Join(steps, "\n")

@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler"
+	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
 	"github.com/netpol-agent/netpol-agent/test/clustergen"
@@ -116,7 +117,7 @@ func ipStep(t *rapid.T, n *node, k *fakeTools, r *iptables.Renderer, restart boo
 		}
 	}
 	want := iptables.Render(n.comp.Program())
-	for _, f := range ruleset.Families() {
+	for _, f := range program.Families() {
 		have, err := k.State(f)
 		if err != nil {
 			t.Fatal(err)

@@ -30,7 +30,7 @@ func newIPNode(name string, addrs []netip.Addr) *ipNode {
 		node: node{name: name, comp: compiler.New(compiler.Options{Node: name})}, layout: layout.New(), model: iptfake.NewModel(),
 		states: map[ruleset.Family]*ruleset.State{},
 	}
-	for _, f := range ruleset.Families() {
+	for _, f := range program.Families() {
 		n.states[f] = ruleset.NewState()
 	}
 	n.comp.SetNodeAddrs(addrs)
@@ -41,7 +41,7 @@ func newIPNode(name string, addrs []netip.Addr) *ipNode {
 // commit brings layout and model up to date by what changed, as the renderer does.
 func (n *ipNode) commit(t *rapid.T) {
 	n.layout.Update(n.comp.Program(), n.comp.TakeDelta())
-	for _, f := range ruleset.Families() {
+	for _, f := range program.Families() {
 		dirty, want := n.layout.TakeDirty(f), n.layout.Ruleset().Table(f)
 		plan := ruleset.Diff(want, n.states[f], dirty)
 		install(t, n.model, f, plan)
@@ -72,7 +72,7 @@ func ipTraced(r *ruleset.Ruleset, p oracle.Packet, nodeAddrs []netip.Addr) (bool
 	if local {
 		entry, p.Bridge = ruleset.ChainOutput, ""
 	}
-	return iptfake.Trace(r.Table(ruleset.FamilyOf(p.Src)), entry, iptfake.Packet{
+	return iptfake.Trace(r.Table(program.FamilyOf(p.Src)), entry, iptfake.Packet{
 		Src: p.Src, Dst: p.Dst, Protocol: p.Protocol, DstPort: p.DstPort, ICMPv6Type: p.ICMPv6Type, SYN: true, LocalSource: local,
 		Bridge: p.Bridge,
 	})
@@ -123,7 +123,7 @@ func ipSameAsScratch(t *rapid.T, n *ipNode, s oracle.State) {
 	if d := iptfake.Difference(want, n.layout.Ruleset()); d != "" {
 		t.Fatalf("node %s: the rules depend on history:\n%s", n.name, d)
 	}
-	for _, f := range ruleset.Families() {
+	for _, f := range program.Families() {
 		installed, err := n.model.State(f)
 		if err != nil {
 			t.Fatal(err)

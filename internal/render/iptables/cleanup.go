@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/kernel"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
 )
@@ -26,7 +27,7 @@ func Chains(kernels []Kernel, dryRun bool) ([]string, error) {
 	var gone []string
 	var errs []error
 	for _, k := range kernels {
-		for _, f := range ruleset.Families() {
+		for _, f := range program.Families() {
 			removed, err := removeChains(k, f, dryRun)
 			if err != nil {
 				errs = append(errs, fmt.Errorf("%s: %s: %w", k.Variant().Name(), f, err))
@@ -70,7 +71,7 @@ func removeSets(k Kernel, dryRun bool) ([]string, error) {
 	}
 	n := 0
 	var script strings.Builder
-	for _, f := range ruleset.Families() {
+	for _, f := range program.Families() {
 		s := ruleset.NewState()
 		if err := s.ReadSets(f, save); err != nil {
 			return nil, fmt.Errorf("read the sets: %w", err)

@@ -141,7 +141,7 @@ func TestKernelTakesHistories(t *testing.T) {
 func nothingLeft(t *testing.T, k inNS) {
 	t.Helper()
 	sets, err := k.SaveSets()
-	for _, f := range ruleset.Families() {
+	for _, f := range program.Families() {
 		rules, err := k.Save(f)
 		if err != nil || strings.Contains(rules, ruleset.Prefix) {
 			t.Errorf("%s: left over (%v):\n%s", f, err, rules)
@@ -311,7 +311,7 @@ func TestKernelChangesVariant(t *testing.T) {
 		if err != nil || len(gone) != 2 || !strings.HasPrefix(gone[0], v.Name()+" ipv4: ") {
 			t.Errorf("removed %q, %v", gone, err)
 		}
-		for _, f := range ruleset.Families() {
+		for _, f := range program.Families() {
 			if rules, err := other.Save(f); err != nil || strings.Contains(rules, ruleset.Prefix) {
 				t.Errorf("%s: left in %s: %v\n%s", f, v, err, rules)
 			}

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables"
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
 )
@@ -18,7 +19,7 @@ func TestSetsOfOneNameAreOfOneType(t *testing.T) {
 	programs["every word"] = everyWord()
 	for name, p := range programs {
 		rules := iptables.Render(p)
-		for _, f := range ruleset.Families() {
+		for _, f := range program.Families() {
 			for _, s := range rules.Table(f).Sets {
 				family, rest := s.Name[len(ruleset.Prefix):][:1], s.Name[len(ruleset.Prefix)+1:]
 				word, _, _ := strings.Cut(rest, "-")

@@ -115,7 +115,7 @@ func (r *Renderer) Apply(p *program.Program, d *program.Delta) (render.Stats, er
 // takeDirty returns what the layout has changed since the last call.
 func (r *Renderer) takeDirty() map[ruleset.Family]*ruleset.Dirty {
 	dirty := map[ruleset.Family]*ruleset.Dirty{}
-	for _, f := range ruleset.Families() {
+	for _, f := range program.Families() {
 		dirty[f] = r.layout.TakeDirty(f)
 	}
 	return dirty
@@ -130,7 +130,7 @@ func (r *Renderer) read() (map[ruleset.Family]*ruleset.State, error) {
 	}
 	states := map[ruleset.Family]*ruleset.State{}
 	var errs []error
-	for _, f := range ruleset.Families() {
+	for _, f := range program.Families() {
 		chains, err := r.kernel.Save(f)
 		if errors.Is(err, kernel.ErrNoFamily) {
 			continue // there is no packet to judge
@@ -169,7 +169,7 @@ func (r *Renderer) commit(dirty map[ruleset.Family]*ruleset.Dirty) (render.Stats
 		return render.Stats{}, fmt.Errorf("sets before the chains: %w", err)
 	}
 	var errs []error
-	for _, f := range ruleset.Families() {
+	for _, f := range program.Families() {
 		if plans[f] == nil {
 			continue
 		}
@@ -287,7 +287,7 @@ func (r *Renderer) differs() (bool, error) {
 // Counts returns how many objects are desired, by family: "ipv4" and "ipv6".
 func (r *Renderer) Counts() map[string]render.Counts {
 	out := map[string]render.Counts{}
-	for _, f := range ruleset.Families() {
+	for _, f := range program.Families() {
 		t := r.layout.Ruleset().Table(f)
 		c := render.Counts{Chains: len(t.Chains), Sets: len(t.Sets)}
 		for _, chain := range t.Chains {

@@ -161,7 +161,7 @@ func neverOpen(t *testing.T, in inNS, at int, old, next *ruleset.Ruleset) {
 	if err := m.RestoreSets(sets); err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range ruleset.Families() {
+	for _, f := range program.Families() {
 		rules, err := in.Save(f)
 		if err != nil {
 			t.Fatal(err)
@@ -222,7 +222,7 @@ func onlyWanted(t *testing.T, in inNS, at int, want *ruleset.Ruleset) {
 		t.Fatal(err)
 	}
 	chains, wanted := 0, 0
-	for _, f := range ruleset.Families() {
+	for _, f := range program.Families() {
 		rules, err := in.Save(f)
 		if err != nil {
 			t.Fatal(err)

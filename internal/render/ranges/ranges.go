@@ -13,12 +13,11 @@ import (
 // Range is the addresses First to Last, both included, of one family.
 type Range struct{ First, Last netip.Addr }
 
-// Union gives the addresses of the blocks that are of one family (IPv4 if v4), as sorted ranges that neither
-// overlap nor touch.
-func Union(blocks []program.Block, v4 bool) []Range {
+// Union returns the addresses of the blocks of one family, as sorted ranges that neither overlap nor touch.
+func Union(blocks []program.Block, f program.Family) []Range {
 	var all []Range
 	for _, b := range blocks {
-		if b.CIDR.Addr().Is4() == v4 {
+		if program.FamilyOf(b.CIDR.Addr()) == f {
 			all = append(all, subtract(prefixRange(b.CIDR), b.Except)...)
 		}
 	}

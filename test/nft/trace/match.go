@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 )
 
@@ -44,7 +45,7 @@ func (t *tracer) matches(m ruleset.Match) bool {
 	return false
 }
 
-func (p *Packet) family() ruleset.Family { return ruleset.FamilyOf(p.Dst) }
+func (p *Packet) family() ruleset.Family { return program.FamilyOf(p.Dst) }
 
 func (p *Packet) hasPorts() bool {
 	return p.Protocol == unix.IPPROTO_TCP || p.Protocol == unix.IPPROTO_UDP || p.Protocol == unix.IPPROTO_SCTP

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 	"github.com/netpol-agent/netpol-agent/test/nft/gen"
 	"github.com/netpol-agent/netpol-agent/test/nft/trace"
@@ -195,7 +196,7 @@ chain forward rule 1: drop (end)
 		{"fd00::5", unix.IPPROTO_TCP, 53, ruleset.Drop, "chain forward rule 1: drop (end)\n"},
 	} {
 		src := addr("10.0.0.9")
-		if ruleset.FamilyOf(addr(c.dst)) == ruleset.V6 {
+		if program.FamilyOf(addr(c.dst)) == ruleset.V6 {
 			src = addr("fd00::9")
 		}
 		got, steps := trace.Trace(r, ruleset.Forward, trace.Packet{Src: src, Dst: addr(c.dst), Protocol: c.protocol, DstPort: c.port})

@@ -111,7 +111,7 @@ func peerTerms(u *unit, ps *program.Peers, f ruleset.Family) []peerTerm {
 		out = append(out, peerTerm{set: peerSet(id, f)})
 	}
 	var blocks []netip.Prefix
-	for _, r := range ranges.Union(ps.Blocks, f == ruleset.V4) {
+	for _, r := range ranges.Union(ps.Blocks, f) {
 		blocks = append(blocks, prefixes(r)...)
 	}
 	if len(blocks) > maxPrefixes {

@@ -12,7 +12,7 @@ import (
 // family is an arrange.Spelling: the methods below say how the parts of a program are written.
 
 // Judges implements arrange.Spelling.
-func (l *family) Judges(a netip.Addr) bool { return ruleset.FamilyOf(a) == l.f }
+func (l *family) Judges(a netip.Addr) bool { return program.FamilyOf(a) == l.f }
 
 // verdicts holds what the program's verdicts become in one chain.
 type verdicts map[program.Verdict]ruleset.Target
@@ -94,7 +94,7 @@ func (l *family) Sets(s *program.Set) map[string]*ruleset.Set {
 
 // Member implements arrange.Spelling.
 func (l *family) Member(set *ruleset.Set, s *program.Set, m program.Member) (ruleset.Member, bool) {
-	if ruleset.FamilyOf(m.Addr) != l.f {
+	if program.FamilyOf(m.Addr) != l.f {
 		return ruleset.Member{}, false
 	}
 	out := ruleset.Member{Prefix: ruleset.Host(m.Addr)}

@@ -49,7 +49,7 @@ func TestTreeFindsEveryAddress(t *testing.T) {
 		p := isolated(addrs)
 		rules := Render(p)
 		m := iptfake.NewModel()
-		for _, f := range ruleset.Families() {
+		for _, f := range program.Families() {
 			if err := m.Restore(f, ruleset.Diff(rules.Table(f), ruleset.NewState(), nil).Restore); err != nil {
 				t.Fatal(err)
 			}
@@ -65,7 +65,7 @@ func TestTreeFindsEveryAddress(t *testing.T) {
 					src = netip.MustParseAddr("2001:db8::1")
 				}
 				pkt := iptfake.Packet{Src: src, Dst: dst, Protocol: program.TCP, DstPort: port, SYN: true}
-				table := rules.Table(ruleset.FamilyOf(dst))
+				table := rules.Table(program.FamilyOf(dst))
 				if got, steps := iptfake.Trace(table, ruleset.ChainForward, pkt); got != open {
 					t.Fatalf("%+v: passes %v\n%v\n%s", pkt, got, steps, table.Text())
 				}

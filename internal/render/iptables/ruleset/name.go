@@ -1,10 +1,10 @@
 package ruleset
 
 import (
-	"crypto/sha256"
 	"encoding/base32"
-	"encoding/binary"
 	"strings"
+
+	"github.com/netpol-agent/netpol-agent/internal/render/arrange"
 )
 
 const (
@@ -12,22 +12,13 @@ const (
 	maxChainName = 28
 	// maxComment is the length of the longest comment that the comment match accepts.
 	maxComment = 255
-	// hashDigits in base 32 are 80 bits, so that nobody can choose labels or names whose hashes collide.
-	hashDigits = 16
 )
 
 // Name returns the name of a chain or set, made of a word that tells people what it is and a hash of parts. It is short
 // enough for both if the word has at most four letters.
 func Name(word string, parts ...string) string {
-	h := sha256.New()
-	var size [8]byte
-	for _, p := range parts {
-		binary.BigEndian.PutUint64(size[:], uint64(len(p)))
-		h.Write(size[:])
-		h.Write([]byte(p))
-	}
-	text := strings.ToLower(base32.StdEncoding.EncodeToString(h.Sum(nil)))
-	return Prefix + word + "-" + text[:hashDigits]
+	digest := arrange.Digest(parts...)
+	return Prefix + word + "-" + strings.ToLower(base32.StdEncoding.EncodeToString(digest[:]))
 }
 
 // Comment turns s into a comment that iptables-save prints and iptables-restore reads unchanged: printable ASCII without

@@ -43,7 +43,7 @@ func (s *State) ReadChains(save string) error {
 
 // ReadSets adds what the output of ipset save holds of our sets of one family.
 func (s *State) ReadSets(f Family, save string) error {
-	suffix := " " + f.setWords()
+	suffix := " " + setWords(f)
 	for _, line := range strings.Split(save, "\n") {
 		words := strings.Fields(line)
 		if len(words) < 3 || !strings.HasPrefix(words[1], Prefix) {

@@ -6,7 +6,11 @@
 // knows exactly those matches, targets and set types that this project writes.
 package ruleset
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
+)
 
 // Prefix begins the name of every chain and set of ours. Whatever bears it is ours to change and to remove; nothing else
 // is.
@@ -18,34 +22,14 @@ const (
 	ChainOutput  = Prefix + "OUTPUT"
 )
 
-// Family is an IP family. Each has its own rules and sets.
-type Family uint8
+// Family is an IP family.
+type Family = program.Family
 
+// Both families.
 const (
-	// V4 is IPv4.
-	V4 Family = 4
-	// V6 is IPv6.
-	V6 Family = 6
+	V4 = program.V4
+	V6 = program.V6
 )
-
-// Families lists both families in the order in which texts show them.
-func Families() [2]Family { return [2]Family{V4, V6} }
-
-// FamilyOf returns the family of an unmapped address.
-func FamilyOf(a netip.Addr) Family {
-	if a.Is4() {
-		return V4
-	}
-	return V6
-}
-
-// String returns the name that metrics and status use.
-func (f Family) String() string {
-	if f == V6 {
-		return "ipv6"
-	}
-	return "ipv4"
-}
 
 // Ruleset holds both families.
 type Ruleset struct{ V4, V6 *Table }

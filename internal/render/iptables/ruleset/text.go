@@ -150,11 +150,11 @@ func (t SetType) String() string {
 
 // spec is what must not differ between the installed and the desired set.
 func (s *Set) spec(f Family) string {
-	return s.Type.String() + " " + f.setWords()
+	return s.Type.String() + " " + setWords(f)
 }
 
 // setWords returns the words in which ipset states the family of a set.
-func (f Family) setWords() string {
+func setWords(f Family) string {
 	if f == V6 {
 		return "family inet6"
 	}

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 )
 
@@ -199,7 +200,7 @@ func (enc *encoder) prefix(m ruleset.InPrefix) error {
 	if !m.Prefix.IsValid() || m.Prefix.Masked() != m.Prefix || addr.Zone() != "" || m.End > ruleset.Dst {
 		return fmt.Errorf("prefix %s of end %d", m.Prefix, m.End)
 	}
-	family := ruleset.FamilyOf(addr)
+	family := program.FamilyOf(addr)
 	enc.needFamily(family)
 	if n == 0 {
 		return nil

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
+	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/change"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 	"github.com/netpol-agent/netpol-agent/test/nft/trace"
@@ -124,7 +125,7 @@ func (n namespace) sender(tb testing.TB) *sender {
 // send says whether a packet passed the rules. The kernel reports a drop at the output hook to the sender.
 func (s *sender) send(p trace.Packet) (bool, error) {
 	s.count++
-	family := ruleset.FamilyOf(p.Dst)
+	family := program.FamilyOf(p.Dst)
 	var err error
 	if family == ruleset.V4 {
 		err = unix.Sendto(s.fds[family], ipv4(p, s.count), 0, &unix.SockaddrInet4{Addr: p.Dst.As4()})
@@ -259,7 +260,7 @@ func drawKnownAddr(t *rapid.T, rs *ruleset.Ruleset, f ruleset.Family) netip.Addr
 	for _, s := range sortedSets(rs) {
 		for _, e := range s.Sorted() {
 			for _, a := range []netip.Addr{e.Elem.A, e.Elem.B} {
-				if a.IsValid() && ruleset.FamilyOf(a) == f {
+				if a.IsValid() && program.FamilyOf(a) == f {
 					known = append(known, a)
 				}
 			}

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 	"github.com/netpol-agent/netpol-agent/internal/render/ranges"
 )
@@ -159,7 +160,7 @@ func appendKey(b []byte, t ruleset.SetType, e ruleset.Elem) ([]byte, error) {
 }
 
 func appendAddr(b []byte, a netip.Addr, f ruleset.Family) ([]byte, error) {
-	if !a.IsValid() || ruleset.FamilyOf(a) != f || a.Zone() != "" {
+	if !a.IsValid() || program.FamilyOf(a) != f || a.Zone() != "" {
 		return b, fmt.Errorf("address %s in a set of another family", a)
 	}
 	if f == ruleset.V4 {

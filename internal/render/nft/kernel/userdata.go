@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 )
 
@@ -66,7 +67,7 @@ func udata(b []byte, typ uint8) []byte {
 type anyAddrs []byte
 
 func (a anyAddrs) with(index int, m ruleset.InPrefix) anyAddrs {
-	return append(a, byte(index), byte(ruleset.FamilyOf(m.Prefix.Addr())), byte(m.End))
+	return append(a, byte(index), byte(program.FamilyOf(m.Prefix.Addr())), byte(m.End))
 }
 
 func (a anyAddrs) at(index int) (ruleset.InPrefix, bool) {

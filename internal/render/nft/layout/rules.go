@@ -124,7 +124,7 @@ func (w *ruleWriter) peerTerms(ps *program.Peers, d program.Direction) []term {
 }
 
 func (w *ruleWriter) blockTerms(blocks []program.Block, end ruleset.End, f ruleset.Family) []term {
-	rs := ranges.Union(blocks, f == ruleset.V4)
+	rs := ranges.Union(blocks, f)
 	if len(rs) == 0 {
 		return nil
 	}

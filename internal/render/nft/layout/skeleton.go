@@ -24,8 +24,6 @@ const (
 	setSelf        = "own-address"
 )
 
-var families = [2]ruleset.Family{ruleset.V4, ruleset.V6}
-
 func suffix(f ruleset.Family) string {
 	if f == ruleset.V6 {
 		return "-v6"
@@ -81,7 +79,7 @@ func skeletonChains(bridges []string) unit {
 // skeletonSets returns the sets that every ruleset has. Addresses enter and leave them.
 func skeletonSets() []*ruleset.Set {
 	var out []*ruleset.Set
-	for _, f := range families {
+	for _, f := range program.Families() {
 		addrs, pairs := ruleset.Addr4, ruleset.Addr4Pair
 		if f == ruleset.V6 {
 			addrs, pairs = ruleset.Addr6, ruleset.Addr6Pair
@@ -138,7 +136,7 @@ func newConnection() []ruleset.Rule {
 // connection in the other direction.
 func midStreamChain() *ruleset.Chain {
 	c := &ruleset.Chain{Name: chainMidStream, Comment: "TCP, neither of a known connection nor opening one"}
-	for _, f := range families {
+	for _, f := range program.Families() {
 		for _, end := range []ruleset.End{ruleset.Src, ruleset.Dst} {
 			c.Rules = append(c.Rules, rule(verdictDrop, "", ruleset.InSet{End: end, Family: f, Set: isolatedSet(f)}))
 		}
@@ -198,7 +196,7 @@ func dispatch(d program.Direction, f ruleset.Family) ruleset.Rule {
 
 func deniedChain() *ruleset.Chain {
 	c := &ruleset.Chain{Name: chainDenied, Comment: "no policy allows it"}
-	for _, f := range families {
+	for _, f := range program.Families() {
 		c.Rules = append(c.Rules, rule(verdictAccept, "a pod always reaches itself",
 			ruleset.AddrPairInSet{Family: f, Set: selfSet(f)}))
 	}

@@ -77,7 +77,7 @@ func (l *Layout) Policy(pol *program.Policy, d program.Direction) arrange.Unit[r
 
 // Entry implements arrange.Spelling: the address is an element of a verdict map for each direction.
 func (l *Layout) Entry(a netip.Addr, local *program.Local, to [2]*arrange.Combination) {
-	f := ruleset.FamilyOf(a)
+	f := program.FamilyOf(a)
 	for _, d := range program.Directions() {
 		var v ruleset.Verdict
 		if to[d] != nil {
@@ -119,7 +119,7 @@ func (l *Layout) Sets(s *program.Set) map[string]*ruleset.Set {
 
 // Member implements arrange.Spelling.
 func (l *Layout) Member(set *ruleset.Set, s *program.Set, m program.Member) (ruleset.Elem, bool) {
-	return ruleset.Elem{A: m.Addr, Port: m.Port}, set.Type == memberType(s.Kind, ruleset.FamilyOf(m.Addr))
+	return ruleset.Elem{A: m.Addr, Port: m.Port}, set.Type == memberType(s.Kind, program.FamilyOf(m.Addr))
 }
 
 // Put implements arrange.Spelling.

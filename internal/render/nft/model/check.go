@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"syscall"
 
+	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 )
 
@@ -191,5 +192,5 @@ func elemFits(set *ruleset.Set, e ruleset.Elem) bool {
 }
 
 func fits(a netip.Addr, f ruleset.Family) bool {
-	return a.IsValid() && ruleset.FamilyOf(a) == f && a.Zone() == ""
+	return a.IsValid() && program.FamilyOf(a) == f && a.Zone() == ""
 }

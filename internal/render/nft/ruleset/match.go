@@ -6,6 +6,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 )
 
 // Match is one condition of a rule. No other types than those of this package implement it. Each is comparable
@@ -76,9 +78,9 @@ type InPrefix struct {
 	Prefix netip.Prefix
 }
 
-func (m InPrefix) family() Family { return FamilyOf(m.Prefix.Addr()) }
+func (m InPrefix) family() Family { return program.FamilyOf(m.Prefix.Addr()) }
 func (m InPrefix) String() string {
-	return fmt.Sprintf("%s %s %s", m.family(), m.End.field(), prefixText(m.Prefix))
+	return fmt.Sprintf("%s %s %s", word(m.family()), m.End.field(), prefixText(m.Prefix))
 }
 func (m InPrefix) facts() Facts { return requireFamily(m.family()) }
 
@@ -90,7 +92,7 @@ type InSet struct {
 	Set    string
 }
 
-func (m InSet) String() string { return fmt.Sprintf("%s %s @%s", m.Family, m.End.field(), m.Set) }
+func (m InSet) String() string { return fmt.Sprintf("%s %s @%s", word(m.Family), m.End.field(), m.Set) }
 func (m InSet) facts() Facts   { return requireFamily(m.Family).lookup(m.Set, Addr4, Addr6) }
 
 // DstPort matches one protocol and the destination ports First to Last, both included: tcp dport 80. It includes the
@@ -114,7 +116,7 @@ type DstAddrPortInSet struct {
 }
 
 func (m DstAddrPortInSet) String() string {
-	return fmt.Sprintf("%s daddr . %s dport @%s", m.Family, protocolText(m.Protocol), m.Set)
+	return fmt.Sprintf("%s daddr . %s dport @%s", word(m.Family), protocolText(m.Protocol), m.Set)
 }
 func (m DstAddrPortInSet) facts() Facts {
 	return requireFamily(m.Family).protocol(m.Protocol).lookup(m.Set, Addr4Port, Addr6Port)
@@ -128,7 +130,7 @@ type AddrPairInSet struct {
 }
 
 func (m AddrPairInSet) String() string {
-	return fmt.Sprintf("%[1]s saddr . %[1]s daddr @%s", m.Family, m.Set)
+	return fmt.Sprintf("%[1]s saddr . %[1]s daddr @%s", word(m.Family), m.Set)
 }
 func (m AddrPairInSet) facts() Facts {
 	return requireFamily(m.Family).lookup(m.Set, Addr4Pair, Addr6Pair)
@@ -183,7 +185,7 @@ type AddrVerdict struct {
 }
 
 func (m AddrVerdict) String() string {
-	return fmt.Sprintf("%s %s vmap @%s", m.Family, m.End.field(), m.Map)
+	return fmt.Sprintf("%s %s vmap @%s", word(m.Family), m.End.field(), m.Map)
 }
 func (m AddrVerdict) facts() Facts {
 	f := requireFamily(m.Family).lookup(m.Map, Addr4, Addr6)

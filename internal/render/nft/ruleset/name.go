@@ -1,12 +1,12 @@
 package ruleset
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/netpol-agent/netpol-agent/internal/render/arrange"
 )
 
 const (
@@ -15,8 +15,7 @@ const (
 	// MaxName is the longest name in bytes that this project gives to a chain or set. The kernel's own limit is 255;
 	// shorter names keep lists readable.
 	MaxName = 128
-	// hashDigits is how many hexadecimal digits of SHA-256 a name holds: 80 bits, so that nobody who chooses the names
-	// of policies can make two of them collide.
+	// hashDigits is the length of arrange.Digest in hexadecimal.
 	hashDigits = 20
 )
 
@@ -54,13 +53,7 @@ func Name(parts ...string) string {
 	if len(name) <= MaxName && plainParts(parts) {
 		return name
 	}
-	h := sha256.New()
-	var size [8]byte
-	for _, p := range parts {
-		binary.BigEndian.PutUint64(size[:], uint64(len(p)))
-		h.Write(size[:])
-		h.Write([]byte(p))
-	}
+	digest := arrange.Digest(parts...)
 	shown := strings.Map(func(r rune) rune {
 		if plainRune(r) || r == '/' {
 			return r
@@ -73,7 +66,7 @@ func Name(parts ...string) string {
 	if limit := MaxName - hashDigits - 1; len(shown) > limit {
 		shown = shown[:limit]
 	}
-	return shown + "_" + hex.EncodeToString(h.Sum(nil))[:hashDigits]
+	return shown + "_" + hex.EncodeToString(digest[:])
 }
 
 func plainParts(parts []string) bool {

@@ -8,9 +8,10 @@ package ruleset
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 )
 
 // Ruleset is the content of one table of family inet. Maps are never nil.
@@ -182,28 +183,16 @@ func (e End) field() string {
 }
 
 // Family is an IP family.
-type Family uint8
+type Family = program.Family
 
+// Both families.
 const (
-	// V4 is IPv4.
-	V4 Family = 4
-	// V6 is IPv6.
-	V6 Family = 6
+	V4 = program.V4
+	V6 = program.V6
 )
 
-// FamilyOf returns the family of an unmapped address.
-func FamilyOf(a netip.Addr) Family {
-	if a.Is4() {
-		return V4
-	}
-	return V6
-}
-
-// Valid reports whether f is one of the two families.
-func (f Family) Valid() bool { return f == V4 || f == V6 }
-
-// String returns the family as the first word of an nft expression: ip or ip6.
-func (f Family) String() string {
+// word returns the family as the first word of an nft expression: ip or ip6.
+func word(f Family) string {
 	if f == V4 {
 		return "ip"
 	}
