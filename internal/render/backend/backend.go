@@ -189,5 +189,5 @@ func Render(name string, p *program.Program) string {
 	if name == IPTables {
 		return iptables.Render(p).Text()
 	}
-	return nft.Render(p).Text(nft.New(nil, nft.Options{}).Table())
+	return nft.Render(p).Text(nft.DefaultTable)
 }

@@ -23,8 +23,11 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 )
 
-// tables holds the names that our table can have.
-var tables = [2]string{"netpol-agent", "netpol-agent-2"}
+// DefaultTable is the name of our table, unless a start has put another one in its place.
+const DefaultTable = "netpol-agent"
+
+// tables are the names that our table can have.
+var tables = [2]string{DefaultTable, DefaultTable + "-2"}
 
 // tableComment tells an operator whose table it is.
 const tableComment = "NetworkPolicy; written by netpol-agent, changes by others are undone"
