@@ -152,7 +152,7 @@ func TestPassesNeverOverlapAndCoalesce(t *testing.T) {
 			t.Errorf("the first pass waited %s", table.times[0].Sub(begin))
 		}
 		if gap := table.times[1].Sub(begin); gap != 500*time.Millisecond {
-			t.Errorf("the second pass began after %s, want the first one's 100 ms and four times as long a rest", gap)
+			t.Errorf("the second pass began after %s, want the first one's 100 ms and a pause four times as long", gap)
 		}
 	})
 }
@@ -268,7 +268,7 @@ func TestHeldRepliesAreReleased(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
 		if n := table.heldNow(); n != 0 {
-			t.Errorf("%d held for ever", n)
+			t.Errorf("%d still held", n)
 		}
 	})
 }

@@ -63,7 +63,7 @@ func newRouted(t testing.TB) *routed {
 	return r
 }
 
-// track makes the kernel track a namespace's connections, which it does as soon as a rule matches their state.
+// track makes the kernel track a namespace's connections. A rule that matches their state is enough.
 func track(t testing.TB, ns *testns.NS) {
 	t.Helper()
 	c, err := kernel.Open(kernel.WithNetNS(ns.FD()))
@@ -330,8 +330,8 @@ func TestKernelDeletingTwiceIsNoError(t *testing.T) {
 	}
 }
 
-// TestKernelNewEntryOfTheSameTupleSurvives: between dump and deletion a connection may end, and another one with the same
-// addresses and ports may begin, which the rules allow by then.
+// TestKernelNewEntryOfTheSameTupleSurvives deletes an entry that was replaced. Between dump and deletion a connection
+// may end, and another one with the same addresses and ports may begin, which the rules allow by then.
 func TestKernelNewEntryOfTheSameTupleSurvives(t *testing.T) {
 	ns := testns.New(t)
 	track(t, ns)
@@ -379,7 +379,7 @@ func TestKernelClosedTableIsAnError(t *testing.T) {
 	}
 }
 
-// TestKernelFlowWithoutIdentityDeletesNothing: to the kernel, a deletion that names no entry means all.
+// TestKernelFlowWithoutIdentityDeletesNothing: to the kernel, a deletion that names no entry means all entries.
 func TestKernelFlowWithoutIdentityDeletesNothing(t *testing.T) {
 	ns := testns.New(t)
 	track(t, ns)
@@ -444,7 +444,7 @@ func TestKernelUDPDoesNotComeBackThroughItsReplies(t *testing.T) {
 	if tables := r.tables(t); slices.Contains(tables, HoldTable) {
 		t.Errorf("tables %v", tables)
 	}
-	// One that a killed run has left is removed, too.
+	// A table that a killed run has left is removed too.
 	r.table.hold.table()
 	if err := r.table.hold.conn.Flush(); err != nil {
 		t.Fatal(err)

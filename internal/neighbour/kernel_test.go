@@ -163,7 +163,8 @@ func kubeProxy() string {
 	return b.String() + "}\n"
 }
 
-// TestKernelALookIsCheap: the agent looks every minute on every node, whatever else is in the kernel.
+// TestKernelALookIsCheap limits the time of a look: the agent looks every minute on every node, whatever else is in the
+// kernel.
 func TestKernelALookIsCheap(t *testing.T) {
 	n := newNode(t)
 	n.nft(kubeProxy(), "-f", "-")

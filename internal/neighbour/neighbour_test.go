@@ -101,7 +101,7 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// TestEnginesAreSorted: names are label values, so they must be distinct.
+// TestEnginesAreSorted checks order and uniqueness: names are label values, so they must be distinct.
 func TestEnginesAreSorted(t *testing.T) {
 	e := Engines()
 	if !slices.IsSorted(e) || len(slices.Compact(slices.Clone(e))) != len(e) {

@@ -22,7 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// fakeAPI is as much of an API server as the agent uses: it lists and watches, knows nodes and takes Events.
+// fakeAPI implements as much of an API server as the agent uses: it lists and watches, knows nodes and accepts Events.
 type fakeAPI struct {
 	server *httptest.Server
 
@@ -217,7 +217,7 @@ func (f *fakeAPI) serveList(w http.ResponseWriter, resource string) {
 
 func (f *fakeAPI) serveWatch(w http.ResponseWriter, r *http.Request, resource string) {
 	if r.URL.Query().Get("sendInitialEvents") == "true" {
-		// As an API server that cannot stream lists: the client falls back to list and watch.
+		// Answers like an API server that cannot stream lists: the client falls back to list and watch.
 		fail(w, apierrors.NewInvalid(schema.GroupKind{}, "", nil))
 		return
 	}

@@ -17,8 +17,8 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/testns"
 )
 
-// TestKernelIPTablesStaysFirst lets strangers insert rules before ours and flush the filter table, while the engine
-// looks as often as it does by default: each time our jump is first again soon.
+// TestKernelIPTablesStaysFirst inserts rules before ours and flushes the filter table, as others might, while the
+// engine looks as often as it does by default. Each time our jump is soon first again.
 func TestKernelIPTablesStaysFirst(t *testing.T) {
 	for _, v := range iptools.Variants() {
 		t.Run(string(v), func(t *testing.T) {

@@ -255,7 +255,7 @@ func TestKernelForeignChangesAreRepaired(t *testing.T) {
 	if _, err := nft.Cleanup(other, false); err != nil {
 		t.Fatal(err)
 	}
-	agenttest.Eventually(t, "the rules are back and the connection of the meantime is cut", func() bool { return !speak(c) })
+	agenttest.Eventually(t, "the rules are back and the new connection is cut", func() bool { return !speak(c) })
 }
 
 func readSysctl(path string) (string, error) {
@@ -279,8 +279,8 @@ func TestKernelBridgeCheck(t *testing.T) {
 	if err := run(agenttest.Addr("192.0.2.77")); err != nil || setting() != "0" {
 		t.Errorf("no pod is on a bridge: %v, setting %s", err, setting())
 	}
-	// After a restart of the machine the API still has pods of before. The way to everywhere may lead over a bridge, whose
-	// other ports are none of our business.
+	// After a restart of the machine the API still lists earlier pods. The default route may go over a bridge whose other
+	// ports are none of our business.
 	m.node.Route("0.0.0.0/0", "10.88.0.254")
 	if err := run(agenttest.Addr("192.0.2.77")); err != nil || setting() != "0" || len(check.Bridges()) > 0 {
 		t.Errorf("a pod that is not there: %v, setting %s, bridges %v", err, setting(), check.Bridges())
@@ -295,9 +295,9 @@ func TestKernelBridgeCheck(t *testing.T) {
 	}
 }
 
-// TestKernelUDPThatTalksAllTheTimeStaysCut: with answers under way at every moment, a mere deletion of the
-// connection would let it come back as one of the server's. Each datagram carries its number, because the server may
-// read one long after it arrived.
+// TestKernelUDPThatTalksAllTheTimeStaysCut: with answers in flight at every moment, a mere deletion of the connection
+// would let it come back as one of the server's. Each datagram carries its number, because the server may read one long
+// after it arrived.
 func TestKernelUDPThatTalksAllTheTimeStaysCut(t *testing.T) {
 	m := newMachine(t)
 	m.begin(t)

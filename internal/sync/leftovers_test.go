@@ -12,8 +12,8 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/agenttest"
 )
 
-// TestRunSweepsWhatOthersLeft lets the removal of another backend's rules fail at first: that is told and tried again,
-// and the agent is ready all the same. Nothing is removed before the first rules are written.
+// TestRunSweepsWhatOthersLeft makes the first removal of another backend's rules fail. The failure is reported and the
+// removal tried again, and the agent is ready all the same. Nothing is removed before the first rules are written.
 func TestRunSweepsWhatOthersLeft(t *testing.T) {
 	b := &agenttest.Backend{}
 	b.Set(func(b *agenttest.Backend) {
@@ -33,22 +33,22 @@ func TestRunSweepsWhatOthersLeft(t *testing.T) {
 		}}, nil
 	}
 	r := start(t, cfg)
-	agenttest.Eventually(t, "the failure is told", func() bool {
+	agenttest.Eventually(t, "the failure is reported", func() bool {
 		s := r.status(t)
 		return s != nil && slices.ContainsFunc(s.Leftovers, func(l string) bool { return strings.Contains(l, "the lock is held") })
 	})
 	if !r.ready(t) {
-		t.Error("what is left over keeps the agent from being ready")
+		t.Error("leftovers keep the agent from being ready")
 	}
 	if _, body := get(t, r.cfg.MetricsAddr, "/metrics"); !strings.Contains(body, "\nnetpol_agent_backend_leftovers 1\n") {
-		t.Error("the metric does not tell what is left over")
+		t.Error("the metric does not count the leftovers")
 	}
 	writes := len(b.Calls())
 	agenttest.Eventually(t, "tried again", func() bool { s := r.status(t); return s != nil && len(s.Leftovers) == 0 && tries.Load() == 2 })
 	agenttest.Eventually(t, "compared after the removal", func() bool { return len(b.Calls()) > writes })
 }
 
-// status returns what the agent tells about itself, or nil as long as it does not answer.
+// status returns the agent's status, or nil as long as it does not answer.
 func (r *running) status(t *testing.T) *report.Status {
 	t.Helper()
 	s, err := report.FetchStatus(t.Context(), r.cfg.StatusSocket)

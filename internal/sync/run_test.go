@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 
 var socketNumber atomic.Int32
 
-// testConfig returns a configuration with ports and a socket that nobody else has.
+// testConfig returns a configuration with ports and a socket that nobody else uses.
 func testConfig(t *testing.T, api *rest.Config, b *agenttest.Backend) Config {
 	t.Helper()
 	return Config{
@@ -243,8 +243,8 @@ func TestRunEnforcesAndTellsAboutIt(t *testing.T) {
 	}
 }
 
-// TestRunKnowsTheBridgesBeforeItWrites: the rules of a former run know them, and the first write must not open what
-// these keep shut.
+// TestRunKnowsTheBridgesBeforeItWrites: the rules of an earlier run know the bridges, and the first write must not open
+// what these rules block.
 func TestRunKnowsTheBridgesBeforeItWrites(t *testing.T) {
 	b := &agenttest.Backend{}
 	api := newFakeAPI(t, agenttest.Node)

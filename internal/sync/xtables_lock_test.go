@@ -17,8 +17,8 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/testns"
 )
 
-// TestKernelXtablesLockIsCounted holds the lock of the iptables programs, in a file of the test's own, for longer than a
-// write waits. The metrics tell it, and the rules are written once the lock is free.
+// TestKernelXtablesLockIsCounted holds the lock of the iptables programs, in a file of the test's own, for longer than
+// a write waits. The metrics count it, and the rules are written once the lock is free.
 func TestKernelXtablesLockIsCounted(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "lock")
 	t.Setenv("XTABLES_LOCKFILE", file)
@@ -69,6 +69,6 @@ func TestKernelXtablesLockIsCounted(t *testing.T) {
 	agenttest.Eventually(t, "the rules", func() bool { return first(rules(t, ns, iptools.Legacy)) })
 	waits := agenttest.Gather(t, metrics.Registry)["netpol_agent_xtables_lock_wait_seconds"].GetMetric()[0].GetHistogram()
 	if waits.GetSampleCount() < 2 || waits.GetSampleSum() < 5 {
-		t.Errorf("waits are not told: %v", waits)
+		t.Errorf("waits are not counted: %v", waits)
 	}
 }

@@ -18,15 +18,15 @@ import (
 
 const namespace, set = "kube-system", "netpol-agent"
 
-// cluster stands in for the controller and the kubelets: agents end a few looks after their DaemonSet lost its nodes, and
-// cleanup pods succeed unless their node is dead.
+// cluster stands in for the controller and the kubelets. An agent ends a few looks after its DaemonSet lost its nodes,
+// and cleanup pods succeed unless their node is dead.
 type cluster struct {
 	*fake.Clientset
 	t     *testing.T
 	dead  string
 	mu    sync.Mutex
 	looks int
-	// cleaned holds the nodes whose cleanup ran, early those of them where an agent still ran.
+	// cleaned holds the nodes whose cleanup ran, early those of them where an agent was still running.
 	cleaned, early map[string]bool
 }
 
@@ -120,7 +120,7 @@ func TestEveryNodeIsCleanedAfterItsAgentEnded(t *testing.T) {
 	if err != nil || len(list.Items) != 0 {
 		t.Errorf("pods are left: %v, %v", list.Items, err)
 	}
-	// Again, as after a timeout: there is nothing to stop, and the nodes are found nevertheless.
+	// Again, as after a timeout: there is nothing to stop, but the nodes are found all the same.
 	c.cleaned = map[string]bool{}
 	if err := run(t, c, 20*time.Second); err != nil || len(c.cleaned) != 2 {
 		t.Errorf("the second time: %v, cleaned %v", err, c.cleaned)
@@ -141,7 +141,7 @@ func TestNodeThatDoesNotAnswerIsNamed(t *testing.T) {
 		if !c.cleaned["a"] {
 			t.Errorf("%s: a waits for b", why)
 		}
-		// A pod that is left would run when b is back, even if an agent runs there by then.
+		// A remaining pod would run when b is back, even if an agent runs there by then.
 		list, err := c.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{LabelSelector: cleanerLabel + "=true"})
 		if err != nil || len(list.Items) != 0 {
 			t.Errorf("%s: pods are left: %v, %v", why, list.Items, err)
@@ -163,7 +163,7 @@ func TestCleanerPodIsTheAgentsWithAnotherCommand(t *testing.T) {
 	case !p.HostNetwork, p.NodeName != "a", c.Image != "agent:1", fmt.Sprint(c.Args) != "[cleanup]":
 		t.Errorf("%+v", p)
 	case len(c.Ports) > 0, c.ReadinessProbe != nil, len(p.NodeSelector) > 0:
-		t.Errorf("it keeps what only the agent needs: %+v", p)
+		t.Errorf("the pod keeps what only the agent needs: %+v", p)
 	case p.RestartPolicy != corev1.RestartPolicyOnFailure:
 		t.Errorf("a failure is final: %+v", p)
 	}

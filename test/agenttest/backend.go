@@ -18,21 +18,21 @@ var ErrKernel = errors.New("the kernel says no")
 type Call struct {
 	Op string // "sync" or "apply"
 	At time.Time
-	// Locals says for each local address whether it is isolated.
+	// Locals holds whether each local address is isolated.
 	Locals map[netip.Addr]bool
-	// Delta is the number of local addresses that the delta names.
+	// Delta is the number of local addresses in the delta.
 	Delta   int
 	Bridges []string
 	Err     error
 }
 
-// Backend remembers what it was asked to write. Its fields are changed within Set once an engine runs.
+// Backend records what it was asked to write. Once an engine runs, change its fields only within Set.
 type Backend struct {
-	// Fail returns the error of a call, counted from 0.
+	// Fail returns the error of a call. Calls are counted from 0.
 	Fail   func(n int) error
 	Takes  time.Duration
 	Drift  bool
-	Ops    int // what a Sync after the first says it wrote
+	Ops    int // what a Sync after the first reports to have written
 	Panics bool
 	mu     sync.Mutex
 	calls  []Call

@@ -1,5 +1,5 @@
-// Package agenttest holds what the tests of internal/sync and its rooms share: small objects, a backend that remembers
-// what it was asked to write, and readings of metrics.
+// Package agenttest holds what the tests of internal/sync and its subpackages share: small objects, a backend that
+// records what it was asked to write, and readings of metrics.
 package agenttest
 
 import (
@@ -32,7 +32,7 @@ func Update(tb testing.TB, obj any) source.Update {
 	case []netip.Addr:
 		return source.NodeAddrs.Reported(o)
 	}
-	tb.Fatalf("nothing watches %T", obj)
+	tb.Fatalf("no watched kind has objects of type %T", obj)
 	return source.Update{}
 }
 
@@ -73,7 +73,7 @@ func AllowFrom(name string, peer map[string]string) *networkingv1.NetworkPolicy 
 	return np
 }
 
-// BadBlock returns DenyAll with a rule that is not understood.
+// BadBlock returns DenyAll with a rule that the compiler does not understand.
 func BadBlock(name string) *networkingv1.NetworkPolicy {
 	np := DenyAll(name)
 	np.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{

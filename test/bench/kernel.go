@@ -12,32 +12,33 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/bench/rules"
 )
 
-// Limits of what the rules may cost packets. What they are held against is in baselines.
+// Limits of what the rules may cost packets. baselines names what they are compared with.
 const (
 	// limitConnect and limitConnectIPT are for a new TCP connection.
 	limitConnect    = 1.06
 	limitConnectIPT = 1.10
-	// limitGrowth is for that by the same rules in a cluster with few policies.
+	// limitGrowth is for a new TCP connection, relative to the same rules in a cluster with few policies.
 	limitGrowth = 1.03
-	// limitEstablished is for known connections: a request and its answer by no rules, and a single datagram by an empty
-	// chain. Any chain at a hook costs a datagram 1.5 % by no rules, and that is not the rules' doing.
+	// limitEstablished is for known connections: a request and its answer relative to no rules, and a single datagram
+	// relative to an empty chain. Any chain at a hook costs a datagram 1.5 % over no rules. That is not the fault of the
+	// rules.
 	limitEstablished = 1.03
-	// limitEstablishedNFT is for the request and its answer with the nft variant: the state of a connection is no
-	// expression of nf_tables there but a match of xtables, called from it. docs/architecture.md has the figures.
+	// limitEstablishedNFT is for the request and its answer with the nft variant: there the state of a connection is not
+	// an expression of nf_tables but a match of xtables, called from it. docs/architecture.md has the figures.
 	limitEstablishedNFT = 1.04
 )
 
-// baselines says what ratios are by.
+// baselines describes what the ratios are relative to.
 var baselines = []string{
 	"no rules: a router that follows connections, without any chain at a hook, of nftables or of iptables",
-	"empty chain: the same, with the backend's chain at the hook forward but no rule in it; where others use iptables it is there",
-	"established: a datagram of a known flow, which one thread carries through the router; nobody does anything else for it",
+	"empty chain: the same, with the backend's chain at the forward hook but no rule in it, as where others use iptables",
+	"established: a datagram of a known flow; one thread carries it through the router, and nothing else is done for it",
 }
 
-// noRules is the index of the alternative that all others are held against.
+// noRules is the index of the alternative with which all others are compared.
 const noRules = 0
 
-// compared is what a backend is compared in, as indexes of alternatives.
+// compared is the alternatives of a backend, as indexes.
 type compared struct{ empty, few, all int }
 
 func measureKernel(o options, _ string) ([]report.Figure, error) {
@@ -70,7 +71,7 @@ func measureKernel(o options, _ string) ([]report.Figure, error) {
 	return kernelFigures(o.backends, results, of, len(c.HomePolicies()), len(c.Policies)), nil
 }
 
-// enforce makes the alternative with a backend's rules of a cluster that has certain policies.
+// enforce returns the alternative with a backend's rules of a cluster that has certain policies.
 func enforce(c *cluster.Cluster, backend string, policies []*networkingv1.NetworkPolicy) datapath.Alternative {
 	with := *c
 	with.Policies = policies
@@ -82,7 +83,7 @@ func enforce(c *cluster.Cluster, backend string, policies []*networkingv1.Networ
 	}
 }
 
-// kernelFigures gives the figures of each kind of packet, those of all backends next to each other.
+// kernelFigures returns the figures of each kind of packet, those of all backends next to each other.
 func kernelFigures(backends []string, results map[datapath.Kind][]datapath.Result, of map[string]compared, few, all int) []report.Figure {
 	var out []report.Figure
 	for _, k := range datapath.Kinds() {
@@ -112,7 +113,7 @@ func kernelFigures(backends []string, results map[datapath.Kind][]datapath.Resul
 	return out
 }
 
-// Limits of ratios, by what they are by and by the kind of packet.
+// Limits of ratios, by denominator and by kind of packet.
 var (
 	byNoRules = map[datapath.Kind]func(string) float64{datapath.TCP: connect, datapath.Exchange: exchange}
 	byFew     = map[datapath.Kind]func(string) float64{datapath.TCP: func(string) float64 { return limitGrowth }}

@@ -1,9 +1,9 @@
-// Command bench holds the agent, with each of its backends, against the figures that it promises: from an event to the
+// Command bench compares the agent, with each of its backends, with the figures that it promises: from an event to the
 // committed transaction, from a start to enforced rules, memory, and what the rules cost packets in the kernel.
 //
-// It needs root and works in network namespaces that it makes and that end with it. It exits with status 1 if a
-// limit is missed or something fails. Times are wall clock times: a section that misses a limit is repeated, up
-// to -tries times, and every try is shown.
+// It needs root and works in network namespaces that it creates and that end with it. It exits with status 1 if a limit
+// is missed or something fails. Times are wall clock times: a section that misses a limit is repeated, up to -tries
+// times, and every try is shown.
 package main
 
 import (
@@ -30,7 +30,7 @@ func main() {
 	}
 }
 
-// options are what a run is told.
+// options are the flags of a run.
 type options struct {
 	size    cluster.Size
 	samples int
@@ -48,11 +48,11 @@ type options struct {
 	profile     string
 }
 
-// section is one group of figures that are measured together.
+// section is a group of figures that are measured together.
 type section struct {
 	name    string
 	measure func(o options, backend string) ([]report.Figure, error)
-	// together says that one measurement compares the backends; otherwise each has one of its own.
+	// together means that one measurement compares the backends; otherwise each backend is measured on its own.
 	together bool
 	notes    []string
 }
@@ -76,12 +76,12 @@ func parse(args []string) (options, error) {
 	fs.IntVar(&o.slowSamples, "slow-samples", 40, "events of each kind for the backends that run programs")
 	fs.DurationVar(&o.pause, "pause", 5*time.Millisecond, "pause between two events")
 	fs.IntVar(&o.starts, "starts", 7, "starts of the agent")
-	fs.IntVar(&o.trials, "trials", 6, "how often the kernel measurement makes its networks anew")
-	fs.IntVar(&o.rounds, "rounds", 90, "rounds of the kernel measurement, in each of which every alternative has a turn")
+	fs.IntVar(&o.trials, "trials", 6, "how often the kernel measurement creates its networks anew")
+	fs.IntVar(&o.rounds, "rounds", 90, "rounds of the kernel measurement; every alternative has a turn in each")
 	fs.IntVar(&o.batch, "batch", 200, "connections in one turn")
-	fs.IntVar(&o.tries, "tries", 3, "how often a section that misses a limit is measured")
-	fs.StringVar(&o.only, "only", "", "sections to measure, separated by commas: "+strings.Join(names(), ", "))
-	backends := fs.String("backends", strings.Join(rules.Backends(), ","), "backends to measure, separated by commas")
+	fs.IntVar(&o.tries, "tries", 3, "how often a section that misses a limit is measured at most")
+	fs.StringVar(&o.only, "only", "", "comma-separated sections to measure: "+strings.Join(names(), ", "))
+	backends := fs.String("backends", strings.Join(rules.Backends(), ","), "comma-separated backends to measure")
 	fs.StringVar(&o.json, "json", "", "file to write the figures to, as JSON")
 	fs.StringVar(&o.profile, "cpuprofile", "", "file to write a CPU profile to")
 	if err := fs.Parse(args); err != nil {
@@ -95,13 +95,13 @@ func parse(args []string) (options, error) {
 	}
 	for _, b := range strings.Split(*backends, ",") {
 		if !slices.Contains(rules.Backends(), b) {
-			return o, fmt.Errorf("there is no backend %q; there are %s", b, strings.Join(rules.Backends(), ", "))
+			return o, fmt.Errorf("unknown backend %q; want one of %s", b, strings.Join(rules.Backends(), ", "))
 		}
 		o.backends = append(o.backends, b)
 	}
 	for _, name := range wanted(o.only) {
 		if !slices.Contains(names(), name) {
-			return o, fmt.Errorf("there is no section %q; there are %s", name, strings.Join(names(), ", "))
+			return o, fmt.Errorf("unknown section %q; want one of %s", name, strings.Join(names(), ", "))
 		}
 	}
 	return o, o.size.Validate()
@@ -163,14 +163,14 @@ func run(args []string, out io.Writer) (err error) {
 		return err
 	}
 	if missed := r.Misses(); len(missed) > 0 {
-		return fmt.Errorf("%d limits are missed:\n  %s", len(missed), strings.Join(missed, "\n  "))
+		return fmt.Errorf("%d limits missed:\n  %s", len(missed), strings.Join(missed, "\n  "))
 	}
 	fmt.Fprintln(out, "\nevery limit is met")
 	return nil
 }
 
-// ownLock gives the legacy iptables programs a lock of their own: what others on this machine do with theirs must not
-// be part of the times.
+// ownLock gives the legacy iptables programs a lock of their own, so that the times do not include what others on this
+// machine do with theirs.
 func ownLock() (remove func() error, err error) {
 	dir, err := os.MkdirTemp("", "bench-")
 	if err != nil {

@@ -20,7 +20,7 @@ func TestWrongArgumentsAreRefused(t *testing.T) {
 	}
 }
 
-// A section is measured again while it misses a limit, as often as allowed, and every try is kept.
+// A section that misses a limit is measured again as often as allowed, and every try is kept.
 func TestMissedLimitsAreTriedAgain(t *testing.T) {
 	for _, c := range []struct {
 		values []float64
@@ -41,15 +41,15 @@ func TestMissedLimitsAreTriedAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		if calls != len(c.values) || len(r.Tries) != calls || len(r.Misses()) != c.missed {
-			t.Errorf("%v: %d measurements, %d tries told, missed %q", c.values, calls, len(r.Tries), r.Misses())
+			t.Errorf("%v: %d measurements, %d tries printed, missed %q", c.values, calls, len(r.Tries), r.Misses())
 		}
 		if got := strings.Count(out.String(), "(try "); got != calls {
-			t.Errorf("%v: %d tries are shown", c.values, got)
+			t.Errorf("%v: %d tries shown", c.values, got)
 		}
 	}
 }
 
-// Every backend has limits: for its times, for new and for known connections.
+// Every backend has limits for its times, for new connections and for known ones.
 func TestEveryBackendHasLimits(t *testing.T) {
 	kinds := map[datapath.Kind][]datapath.Result{}
 	of := map[string]compared{}

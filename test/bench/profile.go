@@ -5,7 +5,7 @@ import (
 	"runtime/pprof"
 )
 
-// startProfile begins a CPU profile, if path is not empty, and gives what ends it.
+// startProfile starts a CPU profile if path is not empty, and returns a function that ends it.
 func startProfile(path string) (stop func() error, err error) {
 	if path == "" {
 		return func() error { return nil }, nil

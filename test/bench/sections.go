@@ -17,7 +17,7 @@ type limits struct {
 	coldStart time.Duration
 }
 
-// limitsOf says the limits of each backend, for the sizes that are the flags' defaults.
+// limitsOf holds the limits of each backend, for the sizes that are the flags' defaults.
 var limitsOf = map[string]limits{
 	rules.NFTables: {
 		map[control.Class]time.Duration{
@@ -29,7 +29,7 @@ var limitsOf = map[string]limits{
 	rules.IPTNFT: programLimits,
 }
 
-// programLimits are for changes that several programs make, one after the other.
+// programLimits are for changes that several programs make, one after another.
 var programLimits = limits{
 	map[control.Class]time.Duration{
 		control.RemotePod: 6 * time.Millisecond, control.LocalPod: 40 * time.Millisecond, control.Policy: 40 * time.Millisecond,
@@ -39,7 +39,7 @@ var programLimits = limits{
 
 func msec(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// times makes a figure of durations.
+// times returns a figure of durations.
 func times(name string, limit time.Duration, samples []time.Duration) report.Figure {
 	return report.Figure{
 		Name: name, Unit: report.Msec, Samples: len(samples), Limit: msec(limit),

@@ -8,14 +8,14 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
 )
 
-// StateOf returns what is installed once a table is.
+// StateOf returns what is installed once a table has been written.
 func StateOf(t *ruleset.Table) *ruleset.State {
 	s := ruleset.NewState()
 	s.Take(t, nil)
 	return s
 }
 
-// Difference tells people where two rulesets differ. It returns "" if they do not.
+// Difference describes for people where two rulesets differ. It returns "" if they do not.
 func Difference(want, have *ruleset.Ruleset) string {
 	var b strings.Builder
 	for _, f := range program.Families() {

@@ -1,8 +1,8 @@
-// Package iptfake stands in for the iptables and ipset programs and for the kernel behind them, in tests of the iptables
-// backend: a model that accepts and refuses scripts as they do, what is installed as a value, and the verdict that a
-// packet gets from it.
+// Package iptfake stands in for the iptables and ipset programs and for the kernel behind them, in tests of the
+// iptables backend. A model accepts and refuses scripts as they do, returns what is installed as a value, and traces
+// the verdict that a packet gets.
 //
-// It decides nothing about the rules. It understands scripts by code of its own, so that a mistake in the product's does
+// It decides nothing about the rules. It parses scripts with code of its own, so that a mistake in the product's does
 // not go unnoticed. No product code may import it.
 package iptfake
 
@@ -25,12 +25,12 @@ const (
 	maxChainName = 28
 	maxSetName   = 31
 	maxComment   = 255
-	// maxDepth is how many chains in a row the nftables variant follows.
+	// maxDepth is how many nested chains the nftables variant follows.
 	maxDepth = 16
 )
 
-// Model is the filter tables and ipsets of a network namespace, as far as this project is concerned. It is a Kernel of the
-// iptables renderer.
+// Model is the filter tables and ipsets of a network namespace, as far as this project is concerned. It implements the
+// iptables renderer's Kernel.
 type Model struct {
 	// tables holds, by family, the rules of each chain of the filter table.
 	tables map[ruleset.Family]map[string][]string
@@ -285,7 +285,7 @@ func (m *Model) State(f ruleset.Family) (*ruleset.State, error) {
 
 var word = regexp.MustCompile(`"[^"]*"|\S+`)
 
-// split splits a rule into words. It knows no quotes inside quotes: no rule here has any.
+// split splits a rule into words. It does not handle quotes inside quotes: no rule here has any.
 func split(rule string) []string {
 	words := word.FindAllString(rule, -1)
 	for i := range words {

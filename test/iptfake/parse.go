@@ -10,7 +10,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
 )
 
-// Table returns what the namespace has of ours in one family as a value, so that packets can be traced through what is
+// Table returns as a value what the namespace has of ours in one family, so that packets can be traced through what is
 // installed at any moment. The error names what this project does not write.
 func (m *Model) Table(f ruleset.Family) (*ruleset.Table, error) {
 	t := ruleset.NewTable(f)
@@ -112,9 +112,9 @@ func ParseRule(line string) (ruleset.Rule, error) {
 	return r, nil
 }
 
-// parseOption reads the option that the words begin with, and returns how many words it has.
+// parseOption reads the option at the start of words, and returns how many words it has.
 func parseOption(r *ruleset.Rule, words []string) (n int, err error) {
-	words = append(words, "", "", "") // so that no option lacks its arguments
+	words = append(words, "", "", "") // no option lacks its arguments
 	arg := words[1]
 	switch words[0] {
 	case "-m":

@@ -20,7 +20,7 @@ import (
 // thisNode is the name of the lab's node.
 const thisNode = "node-1"
 
-// agent is one node's agent without the Kubernetes client: compiler and renderer at the node's kernel.
+// agent is one node's agent without the Kubernetes client: compiler and renderer on the node's kernel.
 type agent struct {
 	t        testing.TB
 	comp     *compiler.Compiler
@@ -41,7 +41,7 @@ func newAgent(t testing.TB, l *lab.Lab) *agent {
 	return a
 }
 
-// restart forgets everything, as a new process would; the kernel keeps its rules until the next commit.
+// restart forgets everything, as a new process does; the kernel keeps its rules until the next commit.
 func (a *agent) restart() {
 	a.comp = compiler.New(compiler.Options{Node: thisNode})
 	a.comp.SetNodeAddrs(a.nodeAddrs)
@@ -51,7 +51,7 @@ func (a *agent) restart() {
 	a.policies = map[string]*networkingv1.NetworkPolicy{}
 }
 
-// read gives the objects of a YAML text; a document that does not load ends the test.
+// read returns the objects in a YAML text. A document that does not load ends the test.
 func read(t testing.TB, yaml string) *manifest.Objects {
 	t.Helper()
 	objects, problems := manifest.Read("test", []byte(yaml), manifest.Options{})
@@ -61,7 +61,7 @@ func read(t testing.TB, yaml string) *manifest.Objects {
 	return objects
 }
 
-// tell makes the objects of a YAML text known to the compiler.
+// tell passes the objects in a YAML text to the compiler.
 func (a *agent) tell(yaml string) {
 	a.t.Helper()
 	objects := read(a.t, yaml)
@@ -97,7 +97,7 @@ func (a *agent) deletePod(namespace, name string) {
 	a.comp.DeletePod(types.NamespacedName{Namespace: namespace, Name: name})
 }
 
-// commit brings what the compiler was told into the kernel.
+// commit writes what the compiler was told into the kernel.
 func (a *agent) commit() {
 	a.t.Helper()
 	if _, err := a.renderer.Apply(a.comp.Program(), a.comp.TakeDelta()); err != nil {
@@ -105,7 +105,7 @@ func (a *agent) commit() {
 	}
 }
 
-// state is what the agent was told, as the oracle reads it.
+// state returns what the agent was told, as the oracle reads it.
 func (a *agent) state() oracle.State {
 	s := oracle.State{NodeAddrs: map[string][]netip.Addr{thisNode: a.nodeAddrs}}
 	for _, name := range slices.Sorted(maps.Keys(a.pods)) {
@@ -120,7 +120,7 @@ func (a *agent) state() oracle.State {
 	return s
 }
 
-// podAddrs gives the addresses that a pod reports, as far as they are any.
+// podAddrs returns the valid addresses among those that a pod reports.
 func podAddrs(p *corev1.Pod) []netip.Addr {
 	var out []netip.Addr
 	for _, ip := range append([]corev1.PodIP{{IP: p.Status.PodIP}}, p.Status.PodIPs...) {

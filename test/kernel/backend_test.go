@@ -21,7 +21,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/testns/xtables"
 )
 
-// The backends that these tests run for; KERNEL_BACKEND names one, the first if it is not set.
+// The backends that these tests run for. KERNEL_BACKEND names one; the default is the first.
 const (
 	backendNFT       = "nftables"
 	backendLegacy    = "iptables-legacy"
@@ -30,20 +30,20 @@ const (
 	smallTransaction = 10
 )
 
-// renderer is what the tests need of a backend's renderer.
+// renderer is what the tests need from a backend's renderer.
 type renderer interface {
 	Sync(p *program.Program) (render.Stats, error)
 	Apply(p *program.Program, d *program.Delta) (render.Stats, error)
 }
 
-// backend makes renderers at one node's kernel.
+// backend creates renderers on one node's kernel.
 type backend interface {
-	// renderer gives a new one, as a process that starts has it. maxCost bounds the transactions of a start, where
-	// there is such a bound; 0 for its default.
+	// renderer returns a new one, as a process has when it starts. maxCost limits the transactions of a start, where there
+	// is such a limit; 0 means the default.
 	renderer(maxCost int) renderer
 	// remove removes all rules, which opens everything.
 	remove() error
-	// trace says what the rules of a program do to a packet that opens a connection, and why.
+	// trace returns what the rules of a program do to a packet that opens a connection, and why.
 	trace(p *program.Program, pkt tracedPacket) (pass bool, why string)
 	// text returns the rules of a program.
 	text(p *program.Program) string
@@ -55,7 +55,7 @@ type tracedPacket struct {
 	protocol uint8
 	dstPort  uint16
 	icmpType uint8
-	// output says that it leaves through the output hook, local that its source is an address of the node.
+	// output means that the packet leaves through the output hook, local that its source is an address of the node.
 	output, local bool
 }
 

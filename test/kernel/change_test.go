@@ -10,9 +10,9 @@ import (
 	chosen "github.com/netpol-agent/netpol-agent/internal/render/backend"
 )
 
-// TestKernelBackendChange changes the backend again and again, as agents that start one after the other do, each with
-// another policy beside those that decide over the traffic: no permitted packet is lost, no forbidden one passes, and
-// nothing is left of the backend before.
+// TestKernelBackendChange changes the backend again and again, as agents that start one after another do, each with
+// another policy beside those that decide over the traffic. No permitted packet is lost, no forbidden one passes, and
+// nothing is left of the previous backend.
 func TestKernelBackendChange(t *testing.T) {
 	if b := os.Getenv(backendVariable); b != "" && b != backendNFT {
 		t.Skip("runs with the tests of nftables, for all backends")
@@ -32,21 +32,21 @@ func TestKernelBackendChange(t *testing.T) {
 		if err := c.lab.Node.Do(func() error { return c.become(t, cfg, names[i]) }); err != nil {
 			t.Fatalf("change to %s: %v", names[i], err)
 		}
-		time.Sleep(300 * time.Millisecond) // for the traffic to meet it
+		time.Sleep(300 * time.Millisecond) // lets traffic meet the new rules
 	}
 	r := tr.end()
 	t.Log(r.text)
 	if r.lost+r.leaked+r.broken > 0 {
-		t.Errorf("%d permitted packets lost, %d forbidden ones through, %d exchanges broken", r.lost, r.leaked, r.broken)
+		t.Errorf("%d permitted packets lost, %d forbidden ones delivered, %d exchanges broken", r.lost, r.leaked, r.broken)
 	}
 	for _, s := range tr.streams {
 		if s.sent.Load() < 1000 {
-			t.Errorf("the stream from %s shows nothing: %d sent", s.name, s.sent.Load())
+			t.Errorf("the stream from %s proves nothing: %d sent", s.name, s.sent.Load())
 		}
 	}
 }
 
-// become starts an agent's renderer on what another one left, inside the node.
+// become starts an agent's renderer inside the node, on the rules that another one left.
 func (c *changer) become(t *testing.T, cfg chosen.Config, name string) error {
 	t.Helper()
 	next, err := chosen.Open(cfg)
@@ -71,17 +71,17 @@ func (c *changer) become(t *testing.T, cfg chosen.Config, name string) error {
 	again, err := next.Sweep()
 	left, cleanupErr := chosen.Cleanup(true)
 	if err = errors.Join(err, cleanupErr); err != nil || len(again) > 0 {
-		t.Errorf("%s: removed at the second time: %q, %v", name, again, err)
+		t.Errorf("%s: removed the second time: %q, %v", name, again, err)
 	}
 	for _, what := range left {
 		ours := strings.HasPrefix(what, name+" ") || strings.HasPrefix(what, "ipset:") && name != backendNFT ||
 			strings.HasPrefix(what, "table inet") && name == backendNFT
 		if !ours {
-			t.Errorf("%s enforces, and there is still %s", name, what)
+			t.Errorf("%s enforces, but %s is still there", name, what)
 		}
 	}
 	if len(left) == 0 {
-		t.Errorf("%s enforces, and nothing is there", name)
+		t.Errorf("%s enforces, but nothing is installed", name)
 	}
 	return next.Close()
 }

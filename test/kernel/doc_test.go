@@ -3,5 +3,5 @@
 // changes under traffic.
 //
 // Every packet is judged four times: by the oracle from the objects, by the evaluator from the rule program, by the
-// trace from the ruleset, and by the kernel. All four must say what the test expects.
+// trace from the ruleset, and by the kernel. All four must agree with the test.
 package kernel

@@ -12,7 +12,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/kernel/lab"
 )
 
-// TestKernelIsolation shows who is isolated, and that both ends of a connection are asked.
+// TestKernelIsolation shows which pods are isolated, and that both ends of a connection are checked.
 func TestKernelIsolation(t *testing.T) {
 	runRows(t, []row{
 		{
@@ -84,7 +84,7 @@ ingress: [{from: [{podSelector: {matchLabels: {app: client}}}]}]`),
 				policy("blog/out", "podSelector: {matchLabels: {app: web}}\npolicyTypes: [Egress]") +
 				policy("plain/both", "podSelector: {}\npolicyTypes: [Ingress, Egress]\negress: [{}]"),
 			probes: []probe{
-				// The client lets nobody in, the server may send to nobody: only what answers passes.
+				// The client accepts no connection, and the server may open none: only replies pass.
 				allow("shop/client", "blog/web", "tcp/8080"), allow("shop/client", "blog/web", "udp/53"),
 				allow("shop/client", "blog/web", "sctp/9"), allow("shop/client", "blog/web", "icmp"),
 				allow("shop/client", "internet", "tcp/80"), allow("internet", "blog/web", "udp/53"),
@@ -98,8 +98,8 @@ ingress: [{from: [{podSelector: {matchLabels: {app: client}}}]}]`),
 
 const denyAll = "podSelector: {}\npolicyTypes: [Ingress, Egress]"
 
-// TestKernelNodes shows what node addresses mean: the pod's own node always reaches it, and is reached; every other
-// address of a node is an ordinary one.
+// TestKernelNodes shows what node addresses mean: a pod and its own node always reach each other. Every other address
+// of a node is an ordinary one.
 func TestKernelNodes(t *testing.T) {
 	runRows(t, []row{
 		{
@@ -128,7 +128,7 @@ egress: [{to: [{ipBlock: {cidr: 192.168.50.2/32}}, {ipBlock: {cidr: "fd00:192:16
 		{
 			name: "hostNetwork pods are their node's addresses",
 			objects: hostNetworkPods + policy("shop/deny", denyAll) +
-				// It would isolate the pods with hostNetwork and let them in, if they were pods to it.
+				// If hostNetwork pods counted as pods, these policies would isolate them and let them in.
 				policy("blog/host", "podSelector: {matchLabels: {app: host}}\npolicyTypes: [Ingress, Egress]") +
 				policy("blog/web", "podSelector: {matchLabels: {app: web}}\ningress: [{from: [{podSelector: {matchLabels: {app: host}}}, {namespaceSelector: {}}]}]"),
 			probes: []probe{
@@ -156,8 +156,8 @@ status: {phase: Running, podIP: 192.168.50.2, podIPs: [{ip: 192.168.50.2}, {ip: 
 ---
 `
 
-// TestKernelPodsThatEnd shows that a pod that is over is out of every set at once, and one that terminates in none
-// less.
+// TestKernelPodsThatEnd shows that a pod that has ended leaves every set at once, and that a terminating one leaves
+// none.
 func TestKernelPodsThatEnd(t *testing.T) {
 	w := newWorld(t)
 	const objects = "podSelector: {matchLabels: {app: web}}\ningress: [{from: [{podSelector: {matchLabels: {app: client}}}]}]"
@@ -165,7 +165,7 @@ func TestKernelPodsThatEnd(t *testing.T) {
 		t.Run(string(phase), func(t *testing.T) {
 			w.begin(t, policy("shop/in", objects))
 			w.probe(t, allow("shop/client", "shop/web", "tcp/80"), deny("shop/api", "shop/web", "tcp/80"))
-			// The peer ends: its address opens nothing any more, also from afar.
+			// The peer ends: its address no longer opens anything, not even from another node.
 			for _, name := range []string{"shop/client", "shop/far"} {
 				w.change(name, func(p *corev1.Pod) { p.Status.Phase = phase })
 			}
@@ -200,8 +200,8 @@ status: {phase: Running, podIP: 10.244.1.10, podIPs: [{ip: 10.244.1.10}, {ip: "f
 	})
 }
 
-// TestKernelPodWithoutAddress shows that a pod is isolated at the moment it has an address: the rules are there before
-// it is ready, or has even started its init containers.
+// TestKernelPodWithoutAddress shows that a pod is isolated as soon as it has an address: the rules are there before it
+// is ready, even before its init containers start.
 func TestKernelPodWithoutAddress(t *testing.T) {
 	w := newWorld(t)
 	w.begin(t, policy("shop/in", "podSelector: {}\ningress: [{from: [{podSelector: {matchLabels: {app: client}}}], ports: [{port: http}]}]")+`
@@ -222,7 +222,8 @@ status: {phase: Pending}
 		deny("blog/client", "shop/late", "tcp/80"), deny("shop/client", "shop/late", "tcp/8080"))
 }
 
-// TestKernelAddresses shows that every address of a pod is judged, and an address that two pods report by both.
+// TestKernelAddresses shows that every address of a pod is judged, and that an address that two pods report is judged
+// by the policies of both.
 func TestKernelAddresses(t *testing.T) {
 	twins := func(ns1, labels1, ns2, labels2 string) string {
 		out := ""
@@ -286,8 +287,8 @@ status: {phase: Running, podIP: 10.244.1.70, podIPs: [{ip: 10.244.1.71}, {ip: "f
 	})
 }
 
-// TestKernelPodToItself shows that a pod reaches its own address whatever its policies say; it never leaves the pod.
-// TestKernelServices has the way through the pod's own Service.
+// TestKernelPodToItself shows that a pod reaches its own address whatever its policies say: the packet never leaves the
+// pod. TestKernelServices covers the way through the pod's own Service.
 func TestKernelPodToItself(t *testing.T) {
 	runRows(t, []row{{
 		name:    "pod to its own address",
@@ -296,7 +297,7 @@ func TestKernelPodToItself(t *testing.T) {
 	}})
 }
 
-// TestKernelPortlessProtocols shows that protocols without ports, echoes among them, pass by rules without ports only.
+// TestKernelPortlessProtocols shows that only rules without ports let protocols without ports pass, among them echoes.
 func TestKernelPortlessProtocols(t *testing.T) {
 	w := newWorld(t)
 	w.begin(t, policy("shop/ports", `
@@ -326,14 +327,14 @@ egress: [{to: [{podSelector: {matchLabels: {app: client}}}]}]`))
 	}
 }
 
-// TestKernelNeighbourDiscovery shows that IPv6 works where nothing is allowed: its neighbour discovery and router
-// messages pass between pods, all other ICMPv6 is judged.
+// TestKernelNeighbourDiscovery shows that IPv6 works where nothing is allowed: neighbour discovery and router messages
+// pass between pods, while all other ICMPv6 is judged.
 func TestKernelNeighbourDiscovery(t *testing.T) {
 	w := newWorld(t)
 	w.begin(t, policy("shop/deny", denyAll))
 	client, web := w.end(t, "shop/client")[1], w.end(t, "shop/web")[1]
-	// The bridge carries a real resolution: a packet to a neighbour whose link address is not known yet is seen only
-	// after the solicitation was answered.
+	// The bridge carries a real resolution: a packet to a neighbour whose link address is not known yet appears only after
+	// the solicitation has been answered.
 	w.probe(t, deny("shop/client", "shop/web", "udp6/9"))
 	solicitation := func(p *lab.Packet) bool { return p.Src == client && p.Protocol == lab.ICMPv6 && p.Type == 135 }
 	advertisement := func(p *lab.Packet) bool {
@@ -352,7 +353,7 @@ func TestKernelNeighbourDiscovery(t *testing.T) {
 	}
 }
 
-// inject sends a packet by hand from the home of its source, and compares all readings with what is expected.
+// inject sends a packet by hand from where its source lives, and compares all readings with the expected verdict.
 func (w *world) inject(t *testing.T, p lab.Packet, pass bool) {
 	t.Helper()
 	home := w.lab.Home(p.Src)
@@ -373,11 +374,11 @@ func (w *world) injectFrom(t *testing.T, from *lab.Namespace, p lab.Packet, pass
 	}
 	for name, got := range w.readings(judged) {
 		if got.pass != pass {
-			t.Errorf("%s: the %s says otherwise:\n%s", p, name, got.why)
+			t.Errorf("%s: the %s disagrees:\n%s", p, name, got.why)
 		}
 	}
 	w.lab.Node.FlushConntrack(t) // a protocol without ports has one flow between two addresses
-	// In the output hook a drop is an error of the sender's.
+	// The output hook reports a drop to the sender as an error.
 	if err := from.Inject(p); err != nil && !(errors.Is(err, unix.EPERM) && !pass) {
 		t.Errorf("%s: %v", p, err)
 		return
@@ -387,6 +388,6 @@ func (w *world) injectFrom(t *testing.T, from *lab.Namespace, p lab.Packet, pass
 	}
 	s, err := w.witness.Await(t.Context(), 1, mine)
 	if err != nil || (s.After > 0) != pass {
-		t.Errorf("%s: must pass: %t, the witness has seen %+v, %v", p, pass, s, err)
+		t.Errorf("%s: must pass: %t, the witness saw %+v, %v", p, pass, s, err)
 	}
 }

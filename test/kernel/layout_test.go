@@ -14,15 +14,15 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/kernel/lab"
 )
 
-// layouts holds rules as layouts before today's wrote them for the base objects and layoutPolicies. Whoever changes a
-// layout adds the rules of the one that was released last: netpol-agent render, or Render and Text.
+// layouts holds the rules that earlier layouts wrote for the base objects and layoutPolicies. Whoever changes a layout
+// adds the rules of the last released one, taken from netpol-agent render, or from Render and Text.
 const layouts = "testdata/layouts"
 
 //go:embed testdata/layouts/policies.yaml
 var layoutPolicies string
 
-// TestKernelLayoutUpgrade starts the agent on what former layouts wrote, while packets flow that both permit or both
-// forbid: the new rules enforce before the old ones go, and nothing is left of these.
+// TestKernelLayoutUpgrade starts the agent on the rules of earlier layouts, while packets flow that both layouts permit
+// or both forbid: the new rules enforce before the old ones are removed, and nothing is left of the old ones.
 func TestKernelLayoutUpgrade(t *testing.T) {
 	name := os.Getenv(backendVariable)
 	switch name {
@@ -51,7 +51,7 @@ func TestKernelLayoutUpgrade(t *testing.T) {
 	}
 }
 
-// recorded gives the files of one kind of rules.
+// recorded returns the files of one kind of rules.
 func recorded(t *testing.T, pattern string) []string {
 	t.Helper()
 	paths, err := filepath.Glob(filepath.Join(layouts, pattern))
@@ -70,7 +70,7 @@ func startWith(maxCost int) func(*testing.T, *changer) {
 			t.Fatalf("%+v, %v", stats, err)
 		}
 		if stats.Ops == 0 {
-			t.Error("nothing changed: this is no former layout")
+			t.Error("nothing changed: this is not an earlier layout")
 		}
 		if _, tables := c.backend.(nftBackend); tables && maxCost > 0 && !stats.Full {
 			t.Error("there was no second table")
@@ -78,7 +78,7 @@ func startWith(maxCost int) func(*testing.T, *changer) {
 	}
 }
 
-// upgrade lets an agent start on what is in a file, under traffic.
+// upgrade starts an agent on the rules in a file, under traffic.
 func upgrade(t *testing.T, path, writtenBy string, start func(*testing.T, *changer)) {
 	t.Helper()
 	l := lab.New(t)
@@ -97,7 +97,7 @@ func upgrade(t *testing.T, path, writtenBy string, start func(*testing.T, *chang
 	r := tr.end()
 	t.Log(r.text)
 	if r.lost+r.leaked+r.broken > 0 {
-		t.Errorf("%d permitted packets lost, %d forbidden ones through, %d exchanges broken", r.lost, r.leaked, r.broken)
+		t.Errorf("%d permitted packets lost, %d forbidden ones delivered, %d exchanges broken", r.lost, r.leaked, r.broken)
 	}
 	onlyNew(t, c)
 }
@@ -112,11 +112,11 @@ func (tr *traffic) flow(t *testing.T) {
 	}
 }
 
-// onlyNew compares what an upgrade ended in with what a start on nothing gives.
+// onlyNew compares the result of an upgrade with that of a start on nothing.
 func onlyNew(t *testing.T, c *changer) {
 	t.Helper()
 	if stats, err := c.backend.renderer(0).Sync(c.comp.Program()); err != nil || stats.Ops != 0 {
-		t.Errorf("another start changed %+v, %v", stats, err)
+		t.Errorf("a restart changed %+v, %v", stats, err)
 	}
 	upgraded := ours(t, c.lab.Node)
 	if err := c.backend.remove(); err != nil {
@@ -130,14 +130,14 @@ func onlyNew(t *testing.T, c *changer) {
 	}
 	fresh := ours(t, c.lab.Node)
 	if fresh == "" {
-		t.Error("after a start on nothing there is nothing")
+		t.Error("a start on nothing installed nothing")
 	}
 	if lacks, has := missing(fresh, upgraded), missing(upgraded, fresh); lacks+has != "" {
 		t.Errorf("compared with a start on nothing, the upgrade\nlacks\n%s\nhas\n%s", lacks, has)
 	}
 }
 
-// missing gives the lines of one text that another one has not as often.
+// missing returns the lines that another text lacks or has less often.
 func missing(of, in string) string {
 	there := map[string]int{}
 	for line := range strings.Lines(in + "\n") {
@@ -152,7 +152,7 @@ func missing(of, in string) string {
 	return out.String()
 }
 
-// load writes the rules of a file into the kernel.
+// load writes the rules in a file into the kernel.
 func load(t *testing.T, node *lab.Namespace, path, writtenBy string) {
 	t.Helper()
 	data, err := os.ReadFile(path)
@@ -182,7 +182,7 @@ func load(t *testing.T, node *lab.Namespace, path, writtenBy string) {
 	}
 }
 
-// ours lists all that is the agent's in any backend, line by line in an order of its own.
+// ours lists everything that belongs to the agent in any backend, line by line in an order of its own.
 func ours(t *testing.T, node *lab.Namespace) string {
 	t.Helper()
 	show := func(args ...string) []string {
@@ -195,8 +195,8 @@ func ours(t *testing.T, node *lab.Namespace) string {
 	var lines []string
 	for _, table := range show("nft", "list", "tables", "inet") {
 		if name := strings.TrimPrefix(table, "table inet "); strings.HasPrefix(name, "netpol-agent") {
-			// Which of the two names it has is of no account, nor in which order and lines sets are listed. What a table or
-			// chain says of itself stays as it was made.
+			// It does not matter which of the two names the table has, nor in which order and lines sets are listed. The comment
+			// of a table or chain stays as it was created.
 			list := strings.Join(show("nft", "--stateless", "list", "table", "inet", name)[1:], "\n")
 			for _, part := range regexp.MustCompile(`\n\s*comment ".*"|elements = {|[,}\n]`).Split("\n"+list, -1) {
 				if part = strings.TrimSpace(part); part != "" {
@@ -220,7 +220,7 @@ func ours(t *testing.T, node *lab.Namespace) string {
 			continue
 		}
 		if f := strings.Fields(line); f[0] == "create" {
-			line = fmt.Sprint(f[:min(5, len(f))]) // sizes and seeds are the kernel's
+			line = fmt.Sprint(f[:min(5, len(f))]) // the kernel chooses sizes and seeds
 		}
 		lines = append(lines, line)
 	}

@@ -21,7 +21,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/kernel/lab"
 )
 
-// dial opens a connection that ends with the test.
+// dial opens a connection that is closed when the test ends.
 func (w *world) dial(t *testing.T, protocol uint8, from netip.Addr, to netip.AddrPort) net.Conn {
 	t.Helper()
 	w.lab.Home(from)
@@ -36,8 +36,8 @@ func (w *world) dial(t *testing.T, protocol uint8, from netip.Addr, to netip.Add
 	return conn
 }
 
-// TestKernelICMPErrors shows that ICMP errors about an allowed connection reach a pod that lets nobody in, and no other
-// ones do.
+// TestKernelICMPErrors shows that ICMP errors about an allowed connection reach a pod that accepts no connection, and
+// that no other ICMP errors do.
 func TestKernelICMPErrors(t *testing.T) {
 	w := newWorld(t)
 	w.begin(t, policy("shop/p", `
@@ -55,11 +55,11 @@ egress:
 			}
 			_ = conn.SetReadDeadline(time.Now().Add(patience))
 			if _, err := conn.Read(make([]byte, 10)); !errors.Is(err, unix.ECONNREFUSED) {
-				t.Errorf("%s to %s: port unreachable did not come back: %v", client, to, err)
+				t.Errorf("%s to %s: no port unreachable came back: %v", client, to, err)
 			}
 		}
 		w.pathMTU(t, client, i)
-		// Errors about nothing, and about a connection that is not allowed.
+		// Errors about no connection, and about one that is not allowed.
 		for _, from := range []string{"internet", "shop/api"} {
 			denied := lab.Packet{Src: client, Dst: w.end(t, from)[i], Protocol: lab.TCP, SrcPort: 40000, DstPort: 80}
 			forged := lab.Packet{Src: w.end(t, from)[i], Dst: client, Protocol: lab.ICMP, Type: 3, Code: 3, Payload: denied.Bytes()}
@@ -152,7 +152,7 @@ func (c *cutter) judge(_ context.Context, flows []conntrack.Flow) ([]conntrack.F
 	return out, nil
 }
 
-// cut looks at the connections of all of the node's pods.
+// cut checks the connections of all of the node's pods.
 func (c *cutter) cut(t *testing.T) {
 	t.Helper()
 	c.cutter.Look(maps.Keys(c.agent.comp.Program().Locals))
@@ -162,7 +162,7 @@ func (c *cutter) cut(t *testing.T) {
 			t.Fatalf("cut: %v", err)
 		}
 	case <-time.After(patience):
-		t.Fatal("cut: no pass was made")
+		t.Fatal("cut: there was no pass")
 	}
 }
 
@@ -173,8 +173,8 @@ type live struct {
 	conn net.Conn
 }
 
-// TestKernelExistingConnections shows that a change cuts the connections that it forbids, also in the way back, and
-// does not disturb the others.
+// TestKernelExistingConnections shows that a change cuts the connections that it forbids, in the reply direction too,
+// and does not disturb the others.
 func TestKernelExistingConnections(t *testing.T) {
 	w := newWorld(t)
 	const spec = "podSelector: {matchLabels: {app: web}}\ningress: [{from: [{podSelector: {matchLabels: {app: client}}}], ports: "
@@ -208,7 +208,7 @@ func TestKernelExistingConnections(t *testing.T) {
 	wg.Wait()
 }
 
-// stillLives sends over a connection that was there before a change.
+// stillLives sends over a connection that existed before a change.
 func (w *world) stillLives(t *testing.T, l live) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -229,8 +229,8 @@ func (w *world) stillLives(t *testing.T, l live) {
 	}
 }
 
-// TestKernelRevokedFlowStaysShut shows that a connection that was cut does not come back through its reply: the server,
-// which may open connections to the client, goes on sending.
+// TestKernelRevokedFlowStaysShut shows that a connection that was cut does not come back through its replies: the
+// server, which may open connections to the client, goes on sending.
 func TestKernelRevokedFlowStaysShut(t *testing.T) {
 	w := newWorld(t)
 	objects := policy("shop/in", "podSelector: {matchLabels: {app: web}}\ningress: [{from: [{podSelector: {matchLabels: {app: client}}}]}]")
@@ -247,26 +247,26 @@ func TestKernelRevokedFlowStaysShut(t *testing.T) {
 				w.tell(policy("shop/in", "podSelector: {matchLabels: {app: web}}"))
 				w.commit()
 				c.cut(t)
-				time.Sleep(50 * time.Millisecond) // for what was under way at the cut
+				time.Sleep(50 * time.Millisecond) // lets packets in flight at the cut arrive
 				w.witness.Reset()
 				before, after := received.Load(), sent.Load()+20
 				waitFor(t, "the server to go on", func() bool { return sent.Load() > after })
 				if n := received.Load() - before; n > 0 {
-					t.Errorf("%d messages came after the cut", n)
+					t.Errorf("%d messages arrived after the cut", n)
 				}
 				back := func(p *lab.Packet) bool { return p.Src == server.Addr() && p.SrcPort == server.Port() }
 				if s, err := w.witness.Count(back); err != nil || s.After > 0 {
 					t.Errorf("the server's packets: seen %+v, %v", s, err)
 				}
-				// A new connection is as forbidden as the old one, and the client's own end of it stays so.
+				// A new connection is as forbidden as the old one, and the server may still open connections to the client.
 				w.probe(t, deny("shop/client", "shop/web", "tcp/80"), allow("shop/web", "shop/client", "udp/80"))
 			})
 		}
 	}
 }
 
-// talker serves at an address and talks without end to whoever has said something, or connected. It counts what it
-// has said.
+// talker serves at an address and talks without end to whoever has said something or connected. It counts what it has
+// sent.
 func (w *world) talker(t *testing.T, protocol uint8, at netip.AddrPort) *atomic.Int64 {
 	t.Helper()
 	var sent atomic.Int64
@@ -322,7 +322,7 @@ func (w *world) talker(t *testing.T, protocol uint8, at netip.AddrPort) *atomic.
 	return &sent
 }
 
-// count says hello and counts what comes over a connection.
+// count says hello and counts what arrives over a connection.
 func count(conn net.Conn) *atomic.Int64 {
 	var n atomic.Int64
 	_, _ = conn.Write([]byte("hello"))
@@ -342,13 +342,13 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
+			t.Fatalf("timed out waiting for %s", what)
 		}
 	}
 }
 
-// TestKernelMidStream shows that TCP packets from the middle of a connection that nobody knows open none to or from an
-// isolated pod, although the connection would be allowed.
+// TestKernelMidStream shows that TCP packets from the middle of an unknown connection open none to or from an isolated
+// pod, even if the connection would be allowed.
 func TestKernelMidStream(t *testing.T) {
 	w := newWorld(t)
 	w.begin(t, policy("shop/in", "podSelector: {matchLabels: {app: web}}\ningress: [{}]")+policy("blog/out", "podSelector: {matchLabels: {app: web}}\npolicyTypes: [Egress]\negress: [{}]"))

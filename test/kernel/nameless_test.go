@@ -16,12 +16,12 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/kernel/lab"
 )
 
-// namelessPort is where a pod listens for what names no pod.
+// namelessPort is where a pod listens for packets that name no pod.
 const namelessPort = 9999
 
-// TestKernelNamelessPackets sends a pod what its bridge delivers although the pod's address in the cluster stands
-// nowhere in it: to its link-local address, to all, and to the whole network. Nothing of that passes while a pod of the
-// node is isolated, neither to it nor from it, and everything does while none is.
+// TestKernelNamelessPackets sends a pod packets that its bridge delivers although they do not contain the pod's address
+// in the cluster: to its link-local address, to all, and to the whole network. None of them passes while a pod of the
+// node is isolated, neither to it nor from it, and all of them pass while none is.
 func TestKernelNamelessPackets(t *testing.T) {
 	w := newWorld(t)
 	const web, client = "shop/web", "blog/client"
@@ -53,7 +53,8 @@ func TestKernelNamelessPackets(t *testing.T) {
 }
 
 // TestKernelNamelessOnIPv4Alone: a cluster whose pods have no IPv6 address is judged in that family too, because their
-// interfaces have link-local ones; and neighbour discovery, whose answers are nobody's to remember here, passes.
+// interfaces have link-local ones. Neighbour discovery passes all the same; no connection state covers its answers
+// here.
 func TestKernelNamelessOnIPv4Alone(t *testing.T) {
 	l := lab.New(t)
 	a := newAgent(t, l)
@@ -89,7 +90,7 @@ func TestKernelNamelessOnIPv4Alone(t *testing.T) {
 	}
 }
 
-// nameless gives destinations that the bridge brings to a pod, none of them its address in the cluster.
+// nameless returns destinations that the bridge delivers to a pod. None of them is its address in the cluster.
 func nameless(t *testing.T, pod *lab.Namespace) []netip.Addr {
 	t.Helper()
 	all := addrs("224.0.0.1", "255.255.255.255", "10.244.1.255", "ff02::1")
@@ -170,7 +171,7 @@ func sendNameless(from *lab.Namespace, dst netip.Addr, text string) error {
 			if err != nil {
 				return err
 			}
-			// By its number: the names that package net knows are those of another namespace.
+			// By its number: the names that package net knows belong to another namespace.
 			network, to.Zone = "udp6", fmt.Sprint(link.Attrs().Index)
 		}
 		conn, err := net.ListenPacket(network, ":0")

@@ -26,7 +26,7 @@ func TestKernelPolicyTypes(t *testing.T) {
 	})
 }
 
-// TestKernelSelectors shows whom a policy selects and whom a peer means.
+// TestKernelSelectors shows which pods a policy selects and which a peer means.
 func TestKernelSelectors(t *testing.T) {
 	runRows(t, []row{
 		{
@@ -232,8 +232,8 @@ func TestKernelPorts(t *testing.T) {
 	})
 }
 
-// TestKernelRefusedObjects shows that what API validation refuses, and exists all the same, opens nothing and blocks
-// nothing else.
+// TestKernelRefusedObjects shows that objects which API validation refuses, but which exist all the same, open nothing
+// and block nothing else.
 func TestKernelRefusedObjects(t *testing.T) {
 	web := "podSelector: {matchLabels: {app: web}}\n"
 	none := []probe{deny("shop/client", "shop/web", "tcp/80"), deny("internet", "shop/web", "udp/53"), deny("shop/far", "shop/web", "icmp"), allow("shop/client", "shop/api", "tcp/80")}

@@ -23,7 +23,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/oracle"
 )
 
-// TestMain lets the environment set the number of random cases, which rapid takes from a flag alone.
+// TestMain lets the environment set the number of random cases, which rapid reads only from a flag.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	n := os.Getenv("KERNEL_CASES")
@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// randomNode is the node of the generated clusters that the kernel stands for, and its addresses.
+// randomNode is the node of the generated clusters whose rules the kernel has, and its addresses.
 const randomNode = "n1"
 
 var (
@@ -60,26 +60,26 @@ const (
 	batchesPerCase  = 3
 )
 
-// shooting is one random history at one kernel.
+// shooting is one random history on one kernel.
 type shooting struct {
 	*lab.Range
 	comp     *compiler.Compiler
 	backend  backend
 	renderer renderer
 	ids      uint16
-	// denied are all packets that must not have passed, not even late.
+	// denied are all packets that must not pass, not even late.
 	denied map[lab.Key]oracle.Packet
 }
 
-// TestKernelPropertyVerdicts plays random events, loads what they lead to step by step, and shoots random packets
-// through it. The kernel, the oracle and the evaluator must agree on each.
+// TestKernelPropertyVerdicts plays random events, loads the resulting rules step by step, and shoots random packets
+// through them. The kernel, the oracle and the evaluator must agree on each packet.
 func TestKernelPropertyVerdicts(t *testing.T) {
 	r := lab.NewRange(t, randomPods, randomUplink)
 	b := openBackend(t, r.Node)
 	passed, dropped := 0, 0
 	rapid.Check(t, func(rt *rapid.T) {
 		h := randomHistory(rt)
-		// A new renderer adopts the former case's table, or puts its own in its place.
+		// A new renderer adopts the previous case's table, or replaces it with its own.
 		s := &shooting{Range: r, comp: compiler.New(compiler.Options{Node: randomNode}), denied: map[lab.Key]oracle.Packet{},
 			backend: b, renderer: b.renderer(rapid.SampledFrom([]int{0, 2, 30}).Draw(rt, "largest transaction"))}
 		s.comp.SetNodeAddrs(h.Final.NodeAddrs[randomNode])
@@ -100,12 +100,12 @@ func TestKernelPropertyVerdicts(t *testing.T) {
 	})
 	t.Logf("%d packets passed, %d were dropped", passed, dropped)
 	if passed == 0 || dropped == 0 {
-		t.Error("the packets show nothing")
+		t.Error("the packets prove nothing")
 	}
 }
 
-// randomHistory gives events that lead to any cluster, mostly to one in which much is isolated, and mostly with all of
-// its pods on the node in question.
+// randomHistory returns events that lead to any cluster, mostly to one in which much is isolated, and mostly with all
+// of its pods on the node under test.
 func randomHistory(t *rapid.T) clustergen.History {
 	var h clustergen.History
 	if rapid.IntRange(0, 3).Draw(t, "kind of history") == 0 {
@@ -150,7 +150,7 @@ func (s *shooting) commit(t *rapid.T) {
 	}
 }
 
-// shoot sends one batch of packets and holds what becomes of them against the other readings.
+// shoot sends one batch of packets and compares what happens to them with the other readings.
 func (s *shooting) shoot(t *rapid.T, st oracle.State) (passed, dropped int) {
 	want := map[lab.Key]oracle.Packet{}
 	pairs := map[string]bool{}
@@ -165,7 +165,7 @@ func (s *shooting) shoot(t *rapid.T, st oracle.State) (passed, dropped int) {
 		pass := oracle.AllowedAt(st, randomNode, p)
 		res := evaluator.Evaluate(s.comp.Program(), evaluator.Packet(p))
 		if (res.Verdict == program.Accept) != pass {
-			t.Fatalf("packet %+v: oracle %t, evaluator otherwise:\n%v", p, pass, res.Reasons())
+			t.Fatalf("packet %+v: oracle %t, but the evaluator disagrees:\n%v", p, pass, res.Reasons())
 		}
 		if err := s.Shoot(shot); err != nil && (pass || !errors.Is(err, unix.EPERM)) {
 			t.Fatalf("packet %+v: %v", p, err)
@@ -182,7 +182,7 @@ func (s *shooting) shoot(t *rapid.T, st oracle.State) (passed, dropped int) {
 	return passed, dropped
 }
 
-// shot gives the packet as it is sent, and false if it cannot be told or does not cross the node.
+// shot returns the packet as it is sent, and false if it cannot be identified or does not cross the node.
 func (s *shooting) shot(p oracle.Packet, pairs map[string]bool) (lab.Packet, bool) {
 	if p.Bridge != "" {
 		// The range's node routes.
@@ -195,7 +195,7 @@ func (s *shooting) shot(p oracle.Packet, pairs map[string]bool) (lab.Packet, boo
 		shot.Type = 8
 	case lab.TCP, lab.UDP, lab.SCTP, lab.ICMPv6:
 	default:
-		// Such a protocol has one flow between two addresses: a packet would be the reply to another one's.
+		// Such a protocol has one flow between two addresses: a packet would be the reply to another one.
 		ends := []string{p.Src.String(), p.Dst.String()}
 		if ends[0] > ends[1] {
 			ends[0], ends[1] = ends[1], ends[0]
@@ -209,7 +209,7 @@ func (s *shooting) shot(p oracle.Packet, pairs map[string]bool) (lab.Packet, boo
 	return shot, s.Crosses(shot)
 }
 
-// compare waits until the node has seen all packets, and all that must pass on the other side too.
+// compare waits until the node has seen all packets, and until all that must pass have been seen on the other side too.
 func (s *shooting) compare(t *rapid.T, want map[lab.Key]oracle.Packet) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
@@ -225,7 +225,7 @@ func (s *shooting) compare(t *rapid.T, want map[lab.Key]oracle.Packet) {
 		select {
 		case <-fresh:
 		case <-ctx.Done():
-			t.Fatalf("the kernel differs:\n%s\n%s", strings.Join(wrong, "\n"), s.backend.text(s.comp.Program()))
+			t.Fatalf("the kernel disagrees:\n%s\n%s", strings.Join(wrong, "\n"), s.backend.text(s.comp.Program()))
 		}
 	}
 }
@@ -242,13 +242,13 @@ func (s *shooting) wrong(want map[lab.Key]oracle.Packet, seen map[lab.Key]lab.Si
 	return out
 }
 
-// lateComers looks again for packets that must not have passed.
+// lateComers checks again for packets that must not pass.
 func (s *shooting) lateComers(t *rapid.T) {
 	seen, _, err := s.Witness.Tally()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if wrong := s.wrong(s.denied, seen); len(wrong) > 0 {
-		t.Fatalf("the kernel differs:\n%s", strings.Join(wrong, "\n"))
+		t.Fatalf("the kernel disagrees:\n%s", strings.Join(wrong, "\n"))
 	}
 }

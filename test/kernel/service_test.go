@@ -6,8 +6,8 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/kernel/lab"
 )
 
-// serviceProxy does for the lab's node what kube-proxy does: a Service's address becomes a pod's on the way in, and the
-// node's address takes the place of a source to which the answer would not come back through the node.
+// serviceProxy does for the lab's node what kube-proxy does: on the way in it replaces a Service's address with a
+// pod's, and it replaces a source to which the answer would not come back through the node with the node's address.
 const serviceProxy = `
 table inet services {
 	chain translate {
@@ -36,7 +36,7 @@ table inet services {
 }
 `
 
-// through makes probes go by way of a Service, one of each family.
+// through turns probes into ones that go through a Service, one of each family.
 func through(p probe, protocol, port, v4, v6 string) []probe {
 	four, six := p, p
 	four.what, four.via = protocol+"4/"+port, v4
@@ -118,8 +118,8 @@ func TestKernelServices(t *testing.T) {
 	}
 }
 
-// TestKernelOutputHook shows that packets which leave through the output hook with an address that is not the node's
-// are judged, as those that IPVS sends are, which never pass the forward hook.
+// TestKernelOutputHook shows that packets that leave through the output hook with an address that is not the node's are
+// judged. IPVS sends such packets, and they never pass the forward hook.
 func TestKernelOutputHook(t *testing.T) {
 	w := newWorld(t)
 	w.begin(t, policy("shop/in", "podSelector: {matchLabels: {app: web}}\ningress: [{from: [{podSelector: {matchLabels: {app: client}}}], ports: [{port: 80}, {protocol: SCTP, port: 80}]}]")+
@@ -148,7 +148,7 @@ func TestKernelOutputHook(t *testing.T) {
 				src: c.p.Src, dst: c.p.Dst, protocol: c.p.Protocol, dstPort: c.p.DstPort, output: true, local: w.isNode(c.p.Src),
 			})
 			if pass != c.pass {
-				t.Errorf("%s: the trace at the output hook says otherwise: %s", c.p, why)
+				t.Errorf("%s: the trace at the output hook disagrees: %s", c.p, why)
 			}
 		}
 	}

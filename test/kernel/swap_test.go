@@ -14,7 +14,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/kernel/lab"
 )
 
-// swapChanges is how many policy changes the traffic has to live through; KERNEL_CHANGES sets another number.
+// swapChanges is how many policy changes are made under traffic. KERNEL_CHANGES overrides it.
 func swapChanges(t *testing.T) int {
 	t.Helper()
 	text := os.Getenv("KERNEL_CHANGES")
@@ -31,14 +31,15 @@ func swapChanges(t *testing.T) int {
 	return n
 }
 
-// fewestChanges is what no limit of time cuts short.
+// fewestChanges is how many changes are made even if the time limit is reached.
 const fewestChanges = 300
 
-// swapTime bounds the changes in time; 0 is no bound. With iptables a change is two to four processes, each of which
-// loads its extensions and reads the chains that are there before it writes: beside this traffic, on two cores that
-// do nothing else, 18 ms in the legacy variant and 42 ms in the nft one, where nftables needs a few. That is all 10,000
-// within three minutes, or seven minutes for the nft variant, which makes do with what fits into 90 seconds: some
-// 2,000. While one change is under way there, as many more packets flow. KERNEL_SWAP_TIME shortens both.
+// swapTime limits the time of the changes; 0 means no limit. With iptables a change takes two to four processes, each
+// of which loads its extensions and reads the existing chains before it writes: under this traffic, on two cores that
+// do nothing else, 18 ms in the legacy variant and 42 ms in the nft one, where nftables needs a few. So the legacy
+// variant makes all 10,000 changes within three minutes. The nft variant would take seven minutes, so it is limited to
+// what fits into 90 seconds: some 2,000. Correspondingly more packets flow during each of its changes. KERNEL_SWAP_TIME
+// shortens both.
 func swapTime(t *testing.T) time.Duration {
 	t.Helper()
 	bound := map[string]time.Duration{backendLegacy: 200 * time.Second, backendIPTNFT: 90 * time.Second}[os.Getenv(backendVariable)]
@@ -64,8 +65,8 @@ func restarts(t *testing.T) int {
 	return min(500, swapChanges(t)/5)
 }
 
-// The policy that decides over the traffic, in forms that differ in everything but what they mean to it: pods of "shop"
-// with app=client reach the open ports, nobody else reaches any, and nobody reaches the shut one.
+// The policy that decides over the traffic, in forms that differ in everything but their effect on it: pods of "shop"
+// with app=client reach the open ports, nobody else reaches any, and nobody reaches the closed one.
 func servingForms(t *testing.T) []*networkingv1.NetworkPolicy {
 	t.Helper()
 	const ports = "ports: [{port: 8080}, {port: 9000, endPort: 9001, protocol: UDP}]"
@@ -86,7 +87,7 @@ func servingForms(t *testing.T) []*networkingv1.NetworkPolicy {
 	return out
 }
 
-// companions are policies that come and go and change nothing for the traffic.
+// companions are policies that are added and removed without any effect on the traffic.
 func companions(t *testing.T) []*networkingv1.NetworkPolicy {
 	t.Helper()
 	return read(t, policy("shop/deny", "podSelector: {}\npolicyTypes: [Ingress]")+
@@ -98,7 +99,7 @@ func companions(t *testing.T) []*networkingv1.NetworkPolicy {
 		policy("blog/out", "podSelector: {}\npolicyTypes: [Egress]\negress: [{to: [{namespaceSelector: {}}], ports: [{protocol: TCP}, {protocol: UDP}]}]")).Policies
 }
 
-// changer makes one change after the other, none of which touches what the traffic may do.
+// changer makes one change after another. None of them affects what the traffic may do.
 type changer struct {
 	*world
 	rng        *rand.Rand
@@ -106,16 +107,16 @@ type changer struct {
 	companions []*networkingv1.NetworkPolicy
 	// restarts is how many changes lie between two starts.
 	restarts int
-	// commits counts transactions that did something.
+	// commits counts the transactions that changed something.
 	commits, swaps int
 }
 
-// change is one change and its commit.
+// change makes one change and commits it.
 func (c *changer) change(t *testing.T, i int) {
 	t.Helper()
 	if i%c.restarts == c.restarts-1 {
-		// The agent starts again. With nftables it finds that too much is different, and puts a new table in the place of the
-		// old one; with iptables it takes up what it finds.
+		// The agent restarts. With nftables it finds too many differences, and replaces the old table with a new one; with
+		// iptables it adopts what it finds.
 		c.renderer = c.backend.renderer(smallTransaction)
 		for range 3 {
 			c.toggle()
@@ -160,8 +161,8 @@ func (c *changer) toggle() {
 	c.setPolicy(p.DeepCopy())
 }
 
-// replace puts a policy of another name in the place of the one that decides over the traffic: the successor first and,
-// at random in the same transaction or the next one, the end of the former.
+// replace replaces the policy that decides over the traffic with one of another name. It adds the successor first and
+// deletes the predecessor in the same transaction or, at random, in the next one.
 func (c *changer) replace(t *testing.T) {
 	t.Helper()
 	old, next := "serve", "serve-2"
@@ -177,7 +178,7 @@ func (c *changer) replace(t *testing.T) {
 	c.deletePolicy("shop", old)
 }
 
-// churn makes a pod come, change or go, here or on another node.
+// churn adds, changes or deletes a pod, on this node or on another.
 func (c *changer) churn() {
 	n := c.rng.IntN(12)
 	name := fmt.Sprintf("churn-%d", n)
@@ -195,7 +196,7 @@ func (c *changer) churn() {
 	c.setPod(p)
 }
 
-// relabel gives the pods of the traffic labels that move them in and out of sets that mean nothing to it.
+// relabel gives the traffic's pods labels that move them in and out of sets that do not affect it.
 func (c *changer) relabel() {
 	name := []string{"shop/client", "shop/web", "shop/far", "blog/client"}[c.rng.IntN(4)]
 	c.world.change(name, func(p *corev1.Pod) {
@@ -206,7 +207,7 @@ func (c *changer) relabel() {
 	})
 }
 
-// swapWorld is a world in which what is allowed is settled.
+// swapWorld is a world in which the permitted traffic never changes.
 func swapWorld(t *testing.T) *changer {
 	t.Helper()
 	l := lab.New(t)
@@ -236,20 +237,20 @@ func TestKernelSwapUnderTraffic(t *testing.T) {
 	r := tr.end()
 	t.Logf("%d changes, %d of them with an effect, %d tables swapped, in %v\n%s", n, c.commits, c.swaps, took, r.text)
 	if r.lost+r.leaked+r.broken > 0 {
-		t.Errorf("%d permitted packets lost, %d forbidden ones through, %d exchanges broken", r.lost, r.leaked, r.broken)
+		t.Errorf("%d permitted packets lost, %d forbidden ones delivered, %d exchanges broken", r.lost, r.leaked, r.broken)
 	}
 	_, swaps := c.backend.(nftBackend)
 	if c.commits < n*2/3 || swaps && n >= 1000 && c.swaps < n/1000 {
-		t.Errorf("the changes show nothing: %d had an effect, %d tables were swapped", c.commits, c.swaps)
+		t.Errorf("the changes prove nothing: %d had an effect, %d tables were swapped", c.commits, c.swaps)
 	}
 	for _, s := range tr.streams {
 		if s.sent.Load() < uint32(n/50) {
-			t.Errorf("the stream from %s shows nothing: %d sent", s.name, s.sent.Load())
+			t.Errorf("the stream from %s proves nothing: %d sent", s.name, s.sent.Load())
 		}
 	}
 }
 
-// gaps is how many gaps are made; with iptables each takes several processes.
+// gaps is how many gaps are made. With iptables each takes several processes.
 func (c *changer) gaps() int {
 	if _, is := c.backend.(nftBackend); is {
 		return 100
@@ -257,7 +258,7 @@ func (c *changer) gaps() int {
 	return 10
 }
 
-// TestKernelSwapCheckerSeesGaps shows that the former test can fail: changes that are not atomic show in its report.
+// TestKernelSwapCheckerSeesGaps shows that the previous test can fail: its report shows changes that are not atomic.
 func TestKernelSwapCheckerSeesGaps(t *testing.T) {
 	t.Run("open window", func(t *testing.T) {
 		c := swapWorld(t)
@@ -274,7 +275,7 @@ func TestKernelSwapCheckerSeesGaps(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		if r := tr.end(); r.leaked == 0 || r.lost > 0 {
-			t.Errorf("a table that is gone for a moment: %d lost, %d leaked\n%s", r.lost, r.leaked, r.text)
+			t.Errorf("a table that is briefly missing: %d lost, %d leaked\n%s", r.lost, r.leaked, r.text)
 		}
 	})
 	t.Run("closed window", func(t *testing.T) {
@@ -283,7 +284,7 @@ func TestKernelSwapCheckerSeesGaps(t *testing.T) {
 		c.witness.Close(t)
 		deny := read(t, policy("shop/serve", "podSelector: {matchLabels: {app: web}}\npolicyTypes: [Ingress]")).Policies[0]
 		for i := range c.gaps() {
-			// Not atomic: first everything goes, then what is allowed comes back.
+			// Not atomic: first every rule is removed, then the allowed traffic is added back.
 			c.setPolicy(deny.DeepCopy())
 			c.apply(t)
 			time.Sleep(time.Millisecond)
@@ -292,7 +293,7 @@ func TestKernelSwapCheckerSeesGaps(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		if r := tr.end(); r.lost == 0 || r.leaked > 0 {
-			t.Errorf("rules that are gone for a moment: %d lost, %d leaked\n%s", r.lost, r.leaked, r.text)
+			t.Errorf("rules that are briefly missing: %d lost, %d leaked\n%s", r.lost, r.leaked, r.text)
 		}
 	})
 }

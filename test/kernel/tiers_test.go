@@ -10,8 +10,8 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/programs"
 )
 
-// tiered is a program in which a pod is judged by two tiers: one of ordered rules with all verdicts, from which what
-// matches nothing passes on, and one of accepts alone. NetworkPolicy needs the second one only.
+// tiered returns a program in which a pod is judged by two tiers: one of ordered rules with all verdicts, which passes
+// on what matches nothing, and one of accepts alone. NetworkPolicy needs only the second one.
 func tiered() *program.Program {
 	p := program.New()
 	from := func(prefix string) program.Peers {
@@ -36,7 +36,8 @@ func tiered() *program.Program {
 	return p
 }
 
-// TestKernelTiers shows that the kernel tries tiers in order, the rules of a tier in order, and all stacks of an address.
+// TestKernelTiers shows that the kernel tries tiers in order, the rules of a tier in order, and every stack of an
+// address.
 func TestKernelTiers(t *testing.T) {
 	r := lab.NewRange(t, randomPods, randomUplink)
 	p := tiered()
@@ -51,7 +52,7 @@ func TestKernelTiers(t *testing.T) {
 		web, admin, shared bool
 	}{
 		{"198.18.0.1", 80, accept, accept, accept}, // passed on, then accepted
-		{"198.18.0.200", 80, deny, accept, deny},   // passed on, then nobody's
+		{"198.18.0.200", 80, deny, accept, deny},   // passed on, then matched by no rule
 		{"198.18.1.1", 80, deny, deny, deny},       // denied before it could be accepted
 		{"198.18.1.1", 90, accept, accept, accept},
 		{"198.19.0.1", 80, accept, accept, accept},
@@ -63,7 +64,7 @@ func TestKernelTiers(t *testing.T) {
 			packet := lab.Packet{Src: netip.MustParseAddr(c.src), Dst: dst, Protocol: lab.TCP, SrcPort: uint16(20000 + 10*i + k), DstPort: c.port, ID: uint16(1 + 10*i + k)}
 			res := evaluator.Evaluate(p, evaluator.Packet{Src: packet.Src, Dst: dst, Protocol: lab.TCP, DstPort: c.port})
 			if (res.Verdict == program.Accept) != pass {
-				t.Errorf("%s: the evaluator says otherwise: %v", packet, res.Reasons())
+				t.Errorf("%s: the evaluator disagrees: %v", packet, res.Reasons())
 			}
 			if err := r.Shoot(packet); err != nil {
 				t.Fatal(err)

@@ -21,7 +21,7 @@ import (
 )
 
 // traffic is what flows to one pod while policies change: streams that are always permitted, and streams that never
-// are. Each datagram carries its stream and its number, so what is missing and what is too much has a name.
+// are. Each datagram carries its stream and its number, so that every missing or unexpected one can be named.
 type traffic struct {
 	t    testing.TB
 	lab  *lab.Lab
@@ -35,15 +35,15 @@ type traffic struct {
 	receiving sync.WaitGroup
 	sockets   []net.PacketConn
 
-	// change is the number of the change under way.
+	// change is the number of the current change.
 	change                        atomic.Int32
 	connections, answered, broken atomic.Int64
 	firstBroken                   atomic.Value
 	syns                          atomic.Int64
 }
 
-// stream is datagrams in one direction, without answers: to conntrack each of them is one of a new connection, so each
-// is judged by the rules.
+// stream is datagrams in one direction, without answers. To conntrack each of them opens a connection, so the rules
+// judge each.
 type stream struct {
 	name      string
 	permitted bool
@@ -55,7 +55,7 @@ type stream struct {
 	sent atomic.Uint32
 	mu   sync.Mutex
 	got  map[uint32]int
-	// during says at which change each datagram was sent, arrived at which one a forbidden one came.
+	// during is the change at which each datagram was sent, arrived the change at which a forbidden one arrived.
 	during  []int32
 	arrived map[uint32]int32
 }
@@ -69,7 +69,7 @@ const (
 	trailTime = 2 * time.Second
 )
 
-// newTraffic makes the streams of a world whose base is swapBase.
+// newTraffic returns the streams of a world whose base is swapBase.
 func newTraffic(t testing.TB, w *world) *traffic {
 	t.Helper()
 	tr := &traffic{t: t, lab: w.lab, stop: make(chan struct{}), web: netip.MustParseAddr("10.244.1.10")}
@@ -87,12 +87,12 @@ func newTraffic(t testing.TB, w *world) *traffic {
 	for i, s := range tr.streams {
 		s.got, s.arrived = map[uint32]int{}, map[uint32]int32{}
 		w.lab.Home(s.src)
-		// The bridge and the neighbours know each other before it counts.
+		// The bridge and the neighbours learn each other's addresses before anything counts.
 		if i < 2 {
 			w.probe(t.(*testing.T), allow(s.src.String(), tr.web.String(), "tcp/"+strconv.Itoa(tcpPort)))
 		}
 	}
-	// What is forbidden and has no socket to arrive at is counted where it enters the pod.
+	// Forbidden packets for which no socket is open are counted where they enter the pod.
 	tr.home.NFT(t, fmt.Sprintf(`
 table inet count {
 	counter leaked {
@@ -130,7 +130,7 @@ func (tr *traffic) ended() bool {
 	}
 }
 
-// receive takes datagrams at a port of the pod.
+// receive reads datagrams at a port of the pod.
 func (tr *traffic) receive(port uint16) {
 	tr.t.Helper()
 	var conn *net.UDPConn
@@ -201,7 +201,7 @@ func (tr *traffic) send(i int) {
 	}
 }
 
-// talk asks and waits for the answer, over and over in one flow.
+// talk sends a request and waits for the answer, over and over in one flow.
 func (tr *traffic) talk(client netip.Addr) {
 	conn, err := tr.lab.Dial(context.Background(), lab.UDP, netip.AddrPortFrom(client, tr.lab.ID()), netip.AddrPortFrom(tr.web, echoPort))
 	if err != nil {
@@ -218,8 +218,8 @@ func (tr *traffic) talk(client netip.Addr) {
 	}
 }
 
-// connect opens one TCP connection after the other. The kernel makes up for a lost packet by sending it again, so a
-// retransmission counts as a loss.
+// connect opens one TCP connection after another. The kernel repeats a lost packet, so a retransmission counts as a
+// loss.
 func (tr *traffic) connect(client netip.Addr) {
 	for !tr.ended() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -253,7 +253,7 @@ func (tr *traffic) connectOnce(ctx context.Context, client netip.Addr) error {
 	return err
 }
 
-// knock sends what opens a TCP connection from where none may come.
+// knock sends packets that open a TCP connection from where none is allowed.
 func (tr *traffic) knock(rogue netip.Addr) {
 	injector := tr.lab.Injector(tr.lab.Home(rogue))
 	for !tr.ended() {
@@ -274,7 +274,7 @@ func (tr *traffic) note(what string, err error) {
 	}
 }
 
-// report is what became of all packets.
+// report is what happened to all packets.
 type report struct {
 	// lost and leaked count permitted datagrams that did not arrive and forbidden ones that did; broken counts permitted
 	// exchanges that failed or had to repeat a packet.
@@ -282,7 +282,7 @@ type report struct {
 	text                 string
 }
 
-// end stops all senders, waits for what is under way, and counts.
+// end stops all senders, waits for packets in flight, and counts.
 func (tr *traffic) end() report {
 	tr.t.Helper()
 	close(tr.stop)

@@ -26,7 +26,7 @@ var baseYAML string
 // patience is how long an allowed exchange may take before it counts as lost.
 const patience = 10 * time.Second
 
-// hosts are ends of packets that are no pods, by the names that the tests use.
+// hosts are ends of packets that are not pods, by the names that the tests use.
 var hosts = map[string][]netip.Addr{
 	"node":       {lab.Bridge[0].Addr(), lab.Bridge[1].Addr()},
 	"uplink":     {lab.Uplink[0].Addr(), lab.Uplink[1].Addr()},
@@ -60,8 +60,8 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
-// begin starts a row: the agent starts anew with the base objects and those of the row, and all packets and
-// connections of former rows are forgotten.
+// begin starts a row: the agent starts anew with the base objects and those of the row, and all packets and connections
+// of earlier rows are forgotten.
 func (w *world) begin(t testing.TB, objects string) {
 	t.Helper()
 	w.agent.t = t
@@ -71,7 +71,7 @@ func (w *world) begin(t testing.TB, objects string) {
 	w.settle(t)
 }
 
-// settle commits what the agent was told, attaches pods that are not yet, and forgets packets and connections.
+// settle commits what the agent was told, attaches pods that are not attached yet, and forgets packets and connections.
 func (w *world) settle(t testing.TB) {
 	t.Helper()
 	w.commit()
@@ -80,7 +80,7 @@ func (w *world) settle(t testing.TB) {
 	w.witness.Reset()
 }
 
-// attach gives every pod of this node a place on its bridge.
+// attach attaches every pod of this node to its bridge.
 func (w *world) attach() {
 	for name, p := range w.pods {
 		list := podAddrs(p)
@@ -91,14 +91,14 @@ func (w *world) attach() {
 	}
 }
 
-// row is one case: objects beside the base ones, and what becomes of packets.
+// row is one case: objects beside the base ones, and what happens to packets.
 type row struct {
 	name    string
 	objects string
 	probes  []probe
 }
 
-// runRows plays rows one after the other in one world.
+// runRows plays rows one after another in one world.
 func runRows(t *testing.T, rows []row) {
 	t.Helper()
 	w := newWorld(t)
@@ -110,7 +110,7 @@ func runRows(t *testing.T, rows []row) {
 	}
 }
 
-// policy gives a NetworkPolicy's YAML, "namespace/name" with the lines of its spec.
+// policy returns a NetworkPolicy's YAML from "namespace/name" and the lines of its spec.
 func policy(name, spec string) string {
 	ns, name, _ := strings.Cut(name, "/")
 	return fmt.Sprintf("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: %s, namespace: %s}\nspec:\n  %s\n---\n",
@@ -125,8 +125,8 @@ type probe struct {
 	pass bool
 }
 
-// allow and deny make probes. from and to are a pod's "namespace/name", a name of hosts, or an address. what is
-// "tcp/80", "udp/53", "sctp/9999" or "icmp"; with both families if both ends have both, or "tcp4/80" for one of them.
+// allow and deny return probes. from and to are a pod's "namespace/name", a name of hosts, or an address. what is
+// "tcp/80", "udp/53", "sctp/9999" or "icmp", for both families if both ends have both, or "tcp4/80" for one of them.
 func allow(from, to, what string) probe { return probe{from: from, to: to, what: what, pass: true} }
 
 func deny(from, to, what string) probe { return probe{from: from, to: to, what: what} }
@@ -135,7 +135,7 @@ func deny(from, to, what string) probe { return probe{from: from, to: to, what: 
 type flow struct {
 	probe
 	protocol uint8
-	// src has the number that tells the flow; dst is judged, sent is where the source sends to.
+	// src has the number that identifies the flow; dst is judged, sent is where the source sends to.
 	src, dst, sent netip.AddrPort
 }
 
@@ -155,7 +155,7 @@ func (f flow) is(p *lab.Packet) bool {
 	return p.Src == f.src.Addr() && p.SrcPort == f.src.Port() && p.Protocol == f.protocol
 }
 
-// packet is the flow's first packet as policies see it.
+// packet returns the flow's first packet as policies see it.
 func (f flow) packet() oracle.Packet {
 	p := oracle.Packet{Src: f.src.Addr(), Dst: f.dst.Addr(), Protocol: f.protocol, DstPort: f.dst.Port()}
 	if f.protocol == lab.ICMPv6 {
@@ -164,7 +164,7 @@ func (f flow) packet() oracle.Packet {
 	return p
 }
 
-// probe sends all probes at once and compares all readings with what is expected.
+// probe sends all probes at once and compares all readings with the expected verdicts.
 func (w *world) probe(t *testing.T, probes ...probe) {
 	t.Helper()
 	var flows []flow
@@ -193,7 +193,7 @@ func (w *world) probe(t *testing.T, probes ...probe) {
 	wg.Wait()
 	for _, f := range flows {
 		if s, err := w.witness.Count(f.is); err != nil || !f.pass && s.After > 0 {
-			t.Errorf("%s: in the end the witness has seen %+v, %v", f, s, err)
+			t.Errorf("%s: in the end the witness saw %+v, %v", f, s, err)
 		}
 	}
 }
@@ -204,7 +204,7 @@ func (w *world) play(ctx context.Context, f flow) error {
 	defer cancel()
 	if f.pass {
 		if err := w.lab.Exchange(ctx, f.protocol, f.src, f.sent); err != nil {
-			return fmt.Errorf("nothing came back: %w", err)
+			return fmt.Errorf("no answer: %w", err)
 		}
 		return nil
 	}
@@ -218,24 +218,24 @@ func (w *world) play(ctx context.Context, f flow) error {
 	case answered == nil:
 		return errors.New("it was answered")
 	case err != nil:
-		return fmt.Errorf("%w; the sender says: %w", err, answered)
+		return fmt.Errorf("%w; the sender reports: %w", err, answered)
 	case seen.After > 0:
 		return fmt.Errorf("%d of %d packets passed", seen.After, seen.Before)
 	}
 	return nil
 }
 
-// compare holds the readings that need no packet against what is expected.
+// compare compares the readings that need no packet with the expected verdict.
 func (w *world) compare(t *testing.T, f flow) {
 	t.Helper()
 	for name, got := range w.readings(f.packet()) {
 		if got.pass != f.pass {
-			t.Errorf("%s: the %s says otherwise:\n%s", f, name, got.why)
+			t.Errorf("%s: the %s disagrees:\n%s", f, name, got.why)
 		}
 	}
 }
 
-// reading is what one of the readings says of a packet, and why.
+// reading is what one of the readings says about a packet, and why.
 type reading struct {
 	pass bool
 	why  string
@@ -247,7 +247,7 @@ func (w *world) readings(p oracle.Packet) map[string]reading {
 	res := evaluator.Evaluate(w.comp.Program(), evaluator.Packet(p))
 	out["evaluator"] = reading{res.Verdict == program.Accept, strings.Join(res.Reasons(), "\n")}
 	if w.isNode(p.Dst) {
-		return out // such packets take the input hook, where there is no rule
+		return out // such packets pass the input hook, where there are no rules
 	}
 	pass, why := w.backend.trace(w.comp.Program(), tracedPacket{
 		src: p.Src, dst: p.Dst, protocol: p.Protocol, dstPort: p.DstPort, icmpType: p.ICMPv6Type,
@@ -266,7 +266,7 @@ func (w *world) isNode(a netip.Addr) bool {
 	return false
 }
 
-// flows gives a probe's flows, one for each family.
+// flows returns a probe's flows, one for each family.
 func (w *world) flows(t *testing.T, p probe) []flow {
 	t.Helper()
 	protocol, v4, v6, port := parseWhat(t, p.what)
@@ -292,7 +292,7 @@ func (w *world) flows(t *testing.T, p probe) []flow {
 	return out
 }
 
-// end gives the addresses of a probe's end.
+// end returns the addresses of a probe's end.
 func (w *world) end(t *testing.T, name string) []netip.Addr {
 	t.Helper()
 	if list, ok := hosts[name]; ok {
@@ -321,12 +321,12 @@ func parseWhat(t *testing.T, what string) (protocol uint8, v4, v6 bool, port uin
 	v4, v6 = !strings.HasSuffix(name, "6"), !strings.HasSuffix(name, "4")
 	protocol, ok := map[string]uint8{"tcp": lab.TCP, "udp": lab.UDP, "sctp": lab.SCTP, "icmp": lab.ICMP}[strings.TrimRight(name, "46")]
 	if !ok || (port == 0) != (protocol == lab.ICMP) {
-		t.Fatalf("%q: no such probe", what)
+		t.Fatalf("%q: unknown kind of probe", what)
 	}
 	return protocol, v4, v6, port
 }
 
-// change tells the agent about a pod that differs from the present one.
+// change tells the agent about a pod that differs from its current state.
 func (w *world) change(name string, f func(*corev1.Pod)) {
 	p := w.pods[name].DeepCopy()
 	f(p)

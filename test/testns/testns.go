@@ -1,4 +1,4 @@
-// Package testns gives tests network namespaces of their own, which vanish with the test.
+// Package testns provides tests with network namespaces of their own, which vanish with the test.
 package testns
 
 import (
@@ -14,7 +14,7 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-// Cannot ends a test that this machine cannot run. Under CI=true that is a failure.
+// Cannot ends a test that cannot run on this machine. With CI=true that is a failure.
 func Cannot(t testing.TB, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {
@@ -30,7 +30,7 @@ type NS struct {
 	links  *netlink.Handle
 }
 
-// New makes a network namespace with its loopback interface up.
+// New returns a network namespace with its loopback interface up.
 func New(t testing.TB) *NS {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -60,18 +60,18 @@ func New(t testing.TB) *NS {
 	lo, err := links.LinkByName("lo")
 	n.must(err)
 	n.must(links.LinkSetUp(lo))
-	// Addresses are usable at once: nobody else is there who could have them.
+	// Addresses are usable at once: nobody else there could have them.
 	for _, which := range []string{"all", "default"} {
 		n.Sysctl("net/ipv6/conf/"+which+"/accept_dad", "0")
 	}
 	return n
 }
 
-// FD gives the open file descriptor of the namespace.
+// FD returns the open file descriptor of the namespace.
 func (n *NS) FD() int { return int(n.handle) }
 
-// Run calls f on a thread inside the namespace and gives its error. f must not end the test, and sockets must
-// be made by f itself, not by goroutines that it starts.
+// Run calls f on a thread inside the namespace and returns its error. f must not end the test, and must open sockets
+// itself, not in goroutines that it starts.
 func (n *NS) Run(f func() error) error {
 	done := make(chan error)
 	go func() {
@@ -85,7 +85,7 @@ func (n *NS) Run(f func() error) error {
 	return <-done
 }
 
-// Sysctl sets a kernel setting by its path below /proc/sys.
+// Sysctl sets a kernel parameter by its path below /proc/sys.
 func (n *NS) Sysctl(path, value string) {
 	n.t.Helper()
 	n.must(n.Run(func() error { return os.WriteFile("/proc/sys/"+path, []byte(value), 0) }))
@@ -100,7 +100,7 @@ func Connect(a *NS, nameA string, b *NS, nameB string) {
 	b.up(nameB)
 }
 
-// Bridge makes a bridge of the named interfaces.
+// Bridge joins the named interfaces by a bridge.
 func (n *NS) Bridge(name string, ports ...string) {
 	n.t.Helper()
 	br := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name}}
@@ -120,7 +120,7 @@ func (n *NS) up(name string) {
 	n.must(n.links.LinkSetUp(l))
 }
 
-// Addr gives an interface an address, as in "10.0.0.1/24".
+// Addr adds an address to an interface, as in "10.0.0.1/24".
 func (n *NS) Addr(name, prefix string) {
 	n.t.Helper()
 	l, err := n.links.LinkByName(name)
@@ -138,7 +138,7 @@ func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
-// Dial connects from inside the namespace; the connection is closed with the test.
+// Dial connects from inside the namespace. The connection is closed when the test ends.
 func (n *NS) Dial(network, addr string) net.Conn {
 	n.t.Helper()
 	var c net.Conn
@@ -150,7 +150,7 @@ func (n *NS) Dial(network, addr string) net.Conn {
 	return c
 }
 
-// EchoTCP answers on a TCP port with what it gets, until the test ends.
+// EchoTCP returns on a TCP port what it receives, until the test ends.
 func (n *NS) EchoTCP(addr string) {
 	n.t.Helper()
 	var l net.Listener
@@ -182,7 +182,7 @@ func (n *NS) EchoTCP(addr string) {
 	}()
 }
 
-// EchoUDP answers on a UDP port with what it gets, until the test ends.
+// EchoUDP returns on a UDP port what it receives, until the test ends.
 func (n *NS) EchoUDP(addr string) {
 	n.t.Helper()
 	var c net.PacketConn

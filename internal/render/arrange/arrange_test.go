@@ -14,7 +14,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/programs"
 )
 
-// words is a layout that writes chains and sets as text: each chain is a string, each set a map of members.
+// words is a layout that writes chains and sets as text: a chain is a string, a set a map of members.
 type words struct {
 	book  *Book[string, set, program.Member]
 	entry map[netip.Addr]string
@@ -129,7 +129,7 @@ func randomProgram(t *rapid.T) *program.Program {
 	return p
 }
 
-// difference names what two programs do not have in common, and nothing else.
+// difference returns exactly the names that differ between two programs.
 func difference(prev, next *program.Program) *program.Delta {
 	all, d := prev.Everything(), program.NewDelta()
 	all.Merge(next.Everything())
@@ -170,8 +170,8 @@ func has(s *program.Set, m program.Member) bool {
 	return in
 }
 
-// TestStepsEqualAStart goes from one random program to the next and expects what a new book makes of it, every
-// difference marked, and nothing left at the end.
+// TestStepsEqualAStart goes from one random program to the next. After each step it expects what a new book makes of
+// the program, every difference marked, and at the end nothing left.
 func TestStepsEqualAStart(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w, prev := newWords(), program.New()
@@ -202,7 +202,7 @@ func TestStepsEqualAStart(t *testing.T) {
 	})
 }
 
-// allMarked expects that a Dirty names every chain and set that came, went or was replaced.
+// allMarked expects that a Dirty names every chain and set that was added, removed or replaced.
 func allMarked(t *rapid.T, d *Dirty[program.Member], chains map[string]*string, sets map[string]*set, b *Book[string, set, program.Member]) {
 	for name := range chains {
 		if _, marked := d.Chains[name]; b.chains[name] != chains[name] && !marked {

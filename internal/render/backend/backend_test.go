@@ -12,7 +12,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/testns"
 )
 
-// fakeNode returns a machine that has what the arguments state.
+// fakeNode returns a machine with what the arguments state.
 func fakeNode(nftErr, iptErr error, others ipkernel.Variant) node {
 	tools := func(_ ipkernel.Variant, _ ...ipkernel.Option) (*ipkernel.Tools, error) {
 		if iptErr != nil {
@@ -93,7 +93,7 @@ func lasting(f func() (*nftkernel.Conn, error)) func() (*nftkernel.Conn, error) 
 	}
 }
 
-// TestKernelSweepWithoutPrograms sweeps and cleans up where there is no iptables, so nobody wrote any rules with it.
+// TestKernelSweepWithoutPrograms sweeps and cleans up where there is no iptables, so nobody has written rules with it.
 func TestKernelSweepWithoutPrograms(t *testing.T) {
 	if os.Geteuid() != 0 {
 		testns.Cannot(t, "needs root")

@@ -85,7 +85,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// TestKernelTakesEveryGolden loads one case after the other into the same namespace, each replacing the one before, and
+// TestKernelTakesEveryGolden loads one case after another into the same namespace, each replacing the previous one, and
 // expects to read back exactly what was written.
 func TestKernelTakesEveryGolden(t *testing.T) {
 	eachVariant(t, func(t *testing.T, k inNS) {

@@ -214,8 +214,8 @@ func TestKernelTakesEveryWord(t *testing.T) {
 	})
 }
 
-// TestKernelRepairs lets others change the rules. Each time the drift is detected and repaired, and the others' own rules
-// stay.
+// TestKernelRepairs changes the rules as others would. Each time the drift is detected and repaired, and the others'
+// own rules stay.
 func TestKernelRepairs(t *testing.T) {
 	eachVariant(t, func(t *testing.T, k inNS) {
 		r, full := iptables.New(k, iptables.Options{}), iptables.New(k, everyTime)
@@ -288,9 +288,9 @@ func TestKernelLeavesOthersAlone(t *testing.T) {
 	})
 }
 
-// TestKernelChangesVariant starts one variant where the other one has enforced so far. At first the other one's rules hold the
-// sets, which both share: that is reported, and the rules are enforced nevertheless. Once those rules are gone, the next
-// comparison removes the sets.
+// TestKernelChangesVariant starts one variant where the other one has enforced so far. At first the other one's rules
+// hold the sets, which both share: that is reported, and the rules are enforced nevertheless. Once those rules are
+// gone, the next comparison removes the sets.
 func TestKernelChangesVariant(t *testing.T) {
 	eachVariant(t, func(t *testing.T, k inNS) {
 		v := map[kernel.Variant]kernel.Variant{kernel.Legacy: kernel.NFT, kernel.NFT: kernel.Legacy}[k.Variant()]

@@ -9,9 +9,9 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
 )
 
-// TestSetsOfOneNameAreOfOneType pins which word in a set's name stands for which type. A set that rules name can neither be
-// destroyed nor change its type, so a new layout could not replace the installed one if it used an old name for another
-// type: choose another word for another type.
+// TestSetsOfOneNameAreOfOneType pins which word in a set's name stands for which type. A set that rules name can
+// neither be destroyed nor change its type, so a new layout could not replace the installed one if it used an old name
+// for another type. Choose another word for another type.
 func TestSetsOfOneNameAreOfOneType(t *testing.T) {
 	types := map[string]ruleset.SetType{"P": ruleset.HashIP, "N": ruleset.HashIPPort, "B": ruleset.HashNet}
 	seen := map[string]bool{}

@@ -67,7 +67,7 @@ func wire(t *testing.T, node *testns.NS) map[string]*testns.NS {
 	return all
 }
 
-// testProgram isolates a in ingress and b in egress.
+// testProgram returns a program that isolates a in ingress and b in egress.
 func testProgram() *program.Program {
 	p := program.New()
 	both := func(id program.SetID, kind program.SetKind, host string, port uint16) {

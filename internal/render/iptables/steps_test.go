@@ -64,7 +64,7 @@ func (k *counted) RestoreSets(script string) error {
 	return k.inNS.RestoreSets(script)
 }
 
-// take returns the calls so far and forgets them.
+// take returns the calls so far and resets them.
 func (k *counted) take() string {
 	out := strings.Join(k.calls, ", ")
 	k.calls, k.scripts = nil, nil
@@ -110,8 +110,8 @@ func TestKernelCountsPrograms(t *testing.T) {
 	})
 }
 
-// TestKernelKilledAtEachStep updates from one program to another, with the process killed before each of its steps in turn.
-// The rules that are then in force never let a packet pass that both programs forbid, and the next start ends in the right
+// TestKernelKilledAtEachStep updates from one program to another, with the process killed before each of its steps in
+// turn. The rules in force never let a packet pass that both programs forbid, and the next start ends in the right
 // state with nothing left over.
 func TestKernelKilledAtEachStep(t *testing.T) {
 	eachVariant(t, func(t *testing.T, in inNS) {
@@ -150,7 +150,7 @@ func TestKernelKilledAtEachStep(t *testing.T) {
 	})
 }
 
-// neverOpen traces packets through what is installed.
+// neverOpen traces packets through the installed rules.
 func neverOpen(t *testing.T, in inNS, at int, old, next *ruleset.Ruleset) {
 	t.Helper()
 	m := iptfake.NewModel()
@@ -238,12 +238,12 @@ func onlyWanted(t *testing.T, in inNS, at int, want *ruleset.Ruleset) {
 // foreignRules is how many rules others have in another table.
 const foreignRules = 10000
 
-// costLimit is by what factor others' rules may slow work down. A walk over all of them takes many times as long.
+// costLimit is the factor by which others' rules may slow work down. A walk over all of them takes many times as long.
 const costLimit = 1.5
 
-// TestKernelOthersRulesCostNothing compares the processor time of a change while others have thousands of rules in the nat
-// table with that while they have none. It measures both in turns and takes the best of each, because other work on the
-// machine only adds time.
+// TestKernelOthersRulesCostNothing compares the processor time of a change while others have thousands of rules in the
+// nat table with that while they have none. It measures both in turns and takes the best of each, because other work on
+// the machine only adds time.
 func TestKernelOthersRulesCostNothing(t *testing.T) {
 	eachVariant(t, func(t *testing.T, in inNS) {
 		p := everyWord()

@@ -29,8 +29,8 @@ func (k oneFamily) Restore(f ruleset.Family, script string) error {
 	return k.Model.Restore(f, script)
 }
 
-// TestWithoutIPv6: where pods are attached to a bridge there are rules for link-local addresses, but not where no pod can
-// have such an address.
+// TestWithoutIPv6 checks that there are rules for link-local addresses where pods are attached to a bridge, but not
+// where no pod can have such an address.
 func TestWithoutIPv6(t *testing.T) {
 	model := iptfake.NewModel()
 	r := iptables.New(oneFamily{model}, iptables.Options{FullCheck: 1})

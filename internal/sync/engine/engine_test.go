@@ -44,8 +44,8 @@ func TestNothingIsWrittenBeforeTheCachesAreInSync(t *testing.T) {
 	})
 }
 
-// TestNothingIsWrittenBeforeTheCachesAreInSyncWhateverTheyHold: an object over which the compiler panics makes the engine
-// compare everything, but not before it knows everything.
+// TestNothingIsWrittenBeforeTheCachesAreInSyncWhateverTheyHold: an object over which the compiler panics makes the
+// engine compare everything, but not before it knows everything.
 func TestNothingIsWrittenBeforeTheCachesAreInSyncWhateverTheyHold(t *testing.T) {
 	withRig(t, func(t *testing.T, r *rig) {
 		r.bad["poison"] = true
@@ -260,7 +260,7 @@ func TestPanicOverAKnownPodKeepsTheOthers(t *testing.T) {
 	withSynced(t, []any{agenttest.DenyAll("deny"), agenttest.Local("a", "10.0.0.1"), agenttest.Local("b", "10.0.0.2")}, func(_ *testing.T, r *rig) {
 		r.bad["a"] = true
 		r.put(agenttest.Local("a", "10.0.0.9"))
-		// The rebuild fails on the pod's former state too: it is left out.
+		// The rebuild fails on the pod's previous state too, so the pod is left out.
 		r.isolated("10.0.0.2")
 	})
 }
@@ -310,7 +310,7 @@ func TestGaugesFollow(t *testing.T) {
 	})
 }
 
-// TestStuckTransactionIsNotAlive: the heartbeat is the engine's own, so a kernel that never answers shows.
+// TestStuckTransactionIsNotAlive: the engine itself sends the heartbeat, so a kernel that never answers is noticed.
 func TestStuckTransactionIsNotAlive(t *testing.T) {
 	withSynced(t, denyAll, func(t *testing.T, r *rig) {
 		r.pass(10 * time.Minute)

@@ -58,7 +58,7 @@ func withRig(t *testing.T, test func(*testing.T, *rig)) {
 	})
 }
 
-// withSynced runs a test with an engine that has written the rules of some objects. It forgets the change of that.
+// withSynced runs a test with an engine that has written the rules of some objects. It discards that change.
 func withSynced(t *testing.T, objs []any, test func(*testing.T, *rig)) {
 	t.Helper()
 	withRig(t, func(t *testing.T, r *rig) {
@@ -114,7 +114,7 @@ func (r *rig) isolated(addr string) {
 	}
 }
 
-// expect compares the metric of a name and label value with a number.
+// expect compares the value of the metric with a name and label value.
 func (r *rig) expect(want float64, name string, label ...string) {
 	r.t.Helper()
 	for _, m := range agenttest.Gather(r.t, r.metrics.Registry)["netpol_agent_"+name].GetMetric() {
@@ -130,7 +130,7 @@ func (r *rig) expect(want float64, name string, label ...string) {
 	r.t.Errorf("no metric %s%v", name, label)
 }
 
-// faultyCompiler panics over objects of some names, half way through.
+// faultyCompiler panics half way through objects of some names.
 type faultyCompiler struct {
 	*compiler.Compiler
 	bad map[string]bool

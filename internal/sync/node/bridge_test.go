@@ -125,7 +125,8 @@ func TestBridgeCheckAsksForEachAddressOnce(t *testing.T) {
 	}
 }
 
-// TestBridgeThatIsDownForAMoment: what it carries when it is up again must not pass until the next look.
+// TestBridgeThatIsDownForAMoment: packets that the bridge carries when it is up again must not pass unjudged until the
+// next look.
 func TestBridgeThatIsDownForAMoment(t *testing.T) {
 	bridge, failed := "cni0", error(nil)
 	b := &BridgeCheck{Settings: &fakeSys{values: map[string]string{call4: "1"}}, Log: agenttest.Quiet(),

@@ -15,7 +15,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/neighbour"
 )
 
-// neighbourRig is a monitor whose kernel the test decides on.
+// neighbourRig is a monitor whose kernel the test controls.
 type neighbourRig struct {
 	Neighbours
 	names  neighbour.Names

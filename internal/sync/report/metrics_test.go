@@ -38,18 +38,18 @@ func TestMetricsFollowPrometheusConventions(t *testing.T) {
 	}
 	for _, d := range newMetrics().Definitions() {
 		if strings.HasSuffix(d.Name, "_total") != (d.Type == TypeCounter) {
-			t.Errorf("%s: _total is for counters, and they end in it", d.Name)
+			t.Errorf("%s: a name ends in _total if and only if it is a counter", d.Name)
 		}
 		if strings.HasSuffix(strings.TrimSuffix(d.Name, "_total"), "_seconds") != (d.Unit == "seconds") {
-			t.Errorf("%s: the name does not tell the unit %s", d.Name, d.Unit)
+			t.Errorf("%s: the name does not contain the unit %s", d.Name, d.Unit)
 		}
 		if !strings.HasSuffix(d.Help, ".") || strings.ContainsAny(d.Help, "|\n") {
-			t.Errorf("%s: the help is no sentence that fits a table: %q", d.Name, d.Help)
+			t.Errorf("%s: the help is not a sentence that fits a table: %q", d.Name, d.Help)
 		}
 	}
 }
 
-// TestMetricsAreAsDefined holds, from the first scrape on, that what is exported is what the definitions say.
+// TestMetricsAreAsDefined checks that the exported metrics match the definitions from the first scrape on.
 func TestMetricsAreAsDefined(t *testing.T) {
 	m := newMetrics()
 	families := agenttest.Gather(t, m.Registry)
@@ -67,7 +67,7 @@ func TestMetricsAreAsDefined(t *testing.T) {
 			t.Errorf("%s: help %q", d.Name, f.GetHelp())
 		}
 		if got, want := series(f), definedSeries(d); !slices.Equal(got, want) {
-			t.Errorf("%s: series %q, defined are %q", d.Name, got, want)
+			t.Errorf("%s: series %q, want %q", d.Name, got, want)
 		}
 	}
 	for name := range families {
@@ -77,7 +77,7 @@ func TestMetricsAreAsDefined(t *testing.T) {
 	}
 }
 
-// series lists the labels of each series of a family, without the values of those that depend on the build.
+// series returns the labels of each series of a family, without the values of those that depend on the build.
 func series(f *dto.MetricFamily) []string {
 	var out []string
 	for _, m := range f.GetMetric() {

@@ -2,8 +2,8 @@
 //
 //	against -base a1.json,a2.json -now b1.json,b2.json
 //
-// It exits with status 1 if a figure is worse than it was by more than its unit's tolerance and by more than the base's
-// own measurements lie apart. It measures nothing; hack/bench-against.sh does.
+// It exits with status 1 if a figure is worse than in the base by more than its unit's tolerance and by more than the
+// base's own measurements lie apart. It measures nothing; hack/bench-against.sh does.
 package main
 
 import (
@@ -25,8 +25,8 @@ func main() {
 }
 
 func run() error {
-	base := flag.String("base", "", "files of the version to compare with, separated by commas")
-	now := flag.String("now", "", "files of the version that is compared, separated by commas")
+	base := flag.String("base", "", "comma-separated files of the version to compare with")
+	now := flag.String("now", "", "comma-separated files of the version under test")
 	flag.Parse()
 	old, err := read(*base)
 	if err != nil {
@@ -43,7 +43,7 @@ func run() error {
 	if worse := report.PrintComparisons(os.Stdout, compared); worse > 0 {
 		return fmt.Errorf("%d of %d figures are worse", worse, len(compared))
 	}
-	fmt.Printf("\nno figure of %d is worse\n", len(compared))
+	fmt.Printf("\nnone of %d figures is worse\n", len(compared))
 	return nil
 }
 

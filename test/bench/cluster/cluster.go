@@ -14,35 +14,35 @@ import (
 // Node is the node whose agent is measured.
 const Node = "node-0"
 
-// Size says how much there is of what.
+// Size is the number of objects of each kind.
 type Size struct {
 	Namespaces, Pods, Policies int
-	// Local is how many of the pods run on Node; the other nodes get as many each.
+	// Local is how many of the pods run on Node; every other node gets as many.
 	Local int
 	// LocalNamespaces is how many namespaces the pods of Node belong to.
 	LocalNamespaces int
 }
 
-// Validate says what does not fit together.
+// Validate returns an error that names what does not fit together.
 func (s Size) Validate() error {
 	switch {
 	case s.Namespaces < 2, s.LocalNamespaces < 1:
-		return fmt.Errorf("a cluster needs 2 namespaces, of which 1 has local pods, not %+v", s)
+		return fmt.Errorf("a cluster needs at least 2 namespaces, 1 of them with local pods, not %+v", s)
 	case s.LocalNamespaces >= s.Namespaces:
-		return fmt.Errorf("%d namespaces have local pods, of %d; one without is needed", s.LocalNamespaces, s.Namespaces)
+		return fmt.Errorf("%d of %d namespaces have local pods; one without is needed", s.LocalNamespaces, s.Namespaces)
 	case s.Local < s.LocalNamespaces+2:
 		return fmt.Errorf("%d local pods are too few for %d namespaces", s.Local, s.LocalNamespaces)
 	case s.Local > s.Pods/2:
 		return fmt.Errorf("%d of %d pods are local; other nodes need some too", s.Local, s.Pods)
 	case s.Policies < s.Namespaces:
-		return fmt.Errorf("%d policies are less than one for each of %d namespaces", s.Policies, s.Namespaces)
+		return fmt.Errorf("%d policies are fewer than one for each of %d namespaces", s.Policies, s.Namespaces)
 	case s.Pods < s.Namespaces*len(apps):
-		return fmt.Errorf("%d pods are less than %d for each of %d namespaces", s.Pods, len(apps), s.Namespaces)
+		return fmt.Errorf("%d pods are fewer than %d for each of %d namespaces", s.Pods, len(apps), s.Namespaces)
 	}
 	return nil
 }
 
-// Cluster is the state of a cluster as the API has it.
+// Cluster is the state of a cluster, as in the API.
 type Cluster struct {
 	Size       Size
 	Namespaces []*corev1.Namespace
@@ -51,11 +51,11 @@ type Cluster struct {
 
 	// stride is the number of addresses that each node has.
 	stride int
-	// used counts the addresses that are taken, by node.
+	// used counts the assigned addresses, by node.
 	used []int
 }
 
-// New makes a cluster.
+// New creates a cluster.
 func New(s Size) (*Cluster, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
@@ -77,8 +77,8 @@ func New(s Size) (*Cluster, error) {
 // Home is the index of the namespace in which HomeClient and HomeServer are.
 const Home = 2
 
-// addPods spreads the pods of each namespace over its applications. Those of Node lie in few namespaces, as the
-// replicas of a few applications do; one of them is the home of a client and a server.
+// addPods spreads the pods of each namespace over its applications. Those of Node are in few namespaces, as the
+// replicas of a few applications are; one of these is the home of a client and a server.
 func (c *Cluster) addPods() {
 	rng := rand.New(rand.NewPCG(1, 2))
 	local := c.pickLocal(rng)
@@ -93,7 +93,7 @@ func (c *Cluster) addPods() {
 	}
 }
 
-// pickLocal gives the indexes of the pods that run on Node.
+// pickLocal returns the indexes of the pods that run on Node.
 func (c *Cluster) pickLocal(rng *rand.Rand) map[int]bool {
 	out := map[int]bool{
 		Home + appIndex("web")*c.Size.Namespaces: true,
@@ -109,10 +109,10 @@ func (c *Cluster) pickLocal(rng *rand.Rand) map[int]bool {
 	return out
 }
 
-// localNamespace gives the i-th namespace with pods on Node. They are consecutive and begin with Home.
+// localNamespace returns the i-th namespace with pods on Node. They are consecutive and begin with Home.
 func (c *Cluster) localNamespace(i int) int { return (Home + i) % c.Size.Namespaces }
 
-// LocalNamespaces gives the indexes of the namespaces that have pods on Node.
+// LocalNamespaces returns the indexes of the namespaces that have pods on Node.
 func (c *Cluster) LocalNamespaces() []int {
 	var out []int
 	for i := range c.Size.LocalNamespaces {
@@ -121,7 +121,7 @@ func (c *Cluster) LocalNamespaces() []int {
 	return out
 }
 
-// RemoteNamespaces gives the indexes of the others.
+// RemoteNamespaces returns the indexes of the others.
 func (c *Cluster) RemoteNamespaces() []int {
 	var out []int
 	for i := c.Size.LocalNamespaces; i < c.Size.Namespaces; i++ {
@@ -130,10 +130,10 @@ func (c *Cluster) RemoteNamespaces() []int {
 	return out
 }
 
-// Nodes gives the number of nodes, Node included.
+// Nodes returns the number of nodes, Node included.
 func (c *Cluster) Nodes() int { return len(c.used) }
 
-// NewPod makes one more pod, with an address of its node. Serial chooses the application and makes the name.
+// NewPod returns one more pod, with an address of its node. Serial determines the application and the name.
 func (c *Cluster) NewPod(ns, serial, node int) *corev1.Pod {
 	a := apps[serial%len(apps)]
 	p := &corev1.Pod{
@@ -153,7 +153,7 @@ func (c *Cluster) NewPod(ns, serial, node int) *corev1.Pod {
 	return p
 }
 
-// SetAddr gives a pod an address, or takes it away if addr is not valid.
+// SetAddr assigns an address to a pod, or removes it if addr is not valid.
 func SetAddr(p *corev1.Pod, addr netip.Addr) {
 	p.Status.PodIP, p.Status.PodIPs = "", nil
 	if addr.IsValid() {
@@ -162,13 +162,13 @@ func SetAddr(p *corev1.Pod, addr netip.Addr) {
 	}
 }
 
-// AddrOf gives a pod's address.
+// AddrOf returns a pod's address.
 func AddrOf(p *corev1.Pod) netip.Addr {
 	a, _ := netip.ParseAddr(p.Status.PodIP)
 	return a
 }
 
-// address gives the next address of a node, from 10.244.0.0 upwards. Those of a node wrap around when more pods
+// address returns the next address of a node, from 10.244.0.0 upwards. A node's addresses wrap around once more pods
 // have come and gone than it has addresses.
 func (c *Cluster) address(node int) netip.Addr {
 	n := uint32(node*c.stride + 1 + c.used[node]%(c.stride-2))
@@ -181,14 +181,14 @@ func (c *Cluster) address(node int) netip.Addr {
 // HomeUDPPort are allowed, by policies that isolate both in both directions.
 func (c *Cluster) HomeClient() *corev1.Pod { return c.home("web") }
 
-// HomeServer is HomeClient's other end.
+// HomeServer is the other end of HomeClient's connections.
 func (c *Cluster) HomeServer() *corev1.Pod { return c.home("api") }
 
 func (c *Cluster) home(app string) *corev1.Pod {
 	return c.Pods[Home+appIndex(app)*c.Size.Namespaces]
 }
 
-// HomePolicies gives the policies of namespace Home: all that isolate HomeClient and HomeServer.
+// HomePolicies returns the policies of namespace Home: all that isolate HomeClient and HomeServer.
 func (c *Cluster) HomePolicies() []*networkingv1.NetworkPolicy {
 	var out []*networkingv1.NetworkPolicy
 	for _, np := range c.Policies {

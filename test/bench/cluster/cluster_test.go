@@ -54,14 +54,14 @@ func TestClusterHasTheSizeAskedFor(t *testing.T) {
 		t.Errorf("%d addresses and %d names of 10000 pods", len(addrs), len(names))
 	}
 	if d := comp.Diagnostics(); len(d) > 0 {
-		t.Errorf("a policy is not understood: %v", d)
+		t.Errorf("the compiler does not understand a policy: %v", d)
 	}
 	largest := 0
 	for _, s := range p.Sets {
 		largest = max(largest, len(s.Members))
 	}
 	if largest != 10000 {
-		t.Errorf("the largest set has %d members, want that of every pod", largest)
+		t.Errorf("the largest set has %d members, want every pod", largest)
 	}
 }
 
@@ -85,8 +85,8 @@ func TestLocalPodsLieInTheNamespacesTold(t *testing.T) {
 	}
 }
 
-// The connection that the data path benchmark opens must be judged at both ends, allowed on its ports and
-// forbidden on another one, in the large cluster and with the policies of the home namespace alone.
+// The connection that the data path benchmark opens must be judged at both ends, allowed on its ports and forbidden on
+// another one, both in the large cluster and with the policies of the home namespace alone.
 func TestHomePairIsJudged(t *testing.T) {
 	c := mustNew(t, standard)
 	all := c.Policies

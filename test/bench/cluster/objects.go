@@ -53,7 +53,7 @@ func appIndex(name string) int {
 	return -1
 }
 
-// labels gives a pod's labels, those included that controllers add and no policy asks for.
+// labels returns a pod's labels, including those that controllers add and no policy selects.
 func (a app) labels(ns, serial int) map[string]string {
 	out := maps.Clone(a.common)
 	out["app"] = a.name
@@ -63,10 +63,10 @@ func (a app) labels(ns, serial int) map[string]string {
 	return out
 }
 
-// NamespaceName gives the name of a namespace by its index.
+// NamespaceName returns the name of a namespace by its index.
 func NamespaceName(i int) string { return fmt.Sprintf("ns-%03d", i) }
 
-// namespace makes a namespace. Labels that policies ask for are on a third or a tenth of them.
+// namespace returns a namespace. Each label that policies select is on a third or a tenth of them.
 func namespace(i int) *corev1.Namespace {
 	labels := map[string]string{
 		corev1.LabelMetadataName: NamespaceName(i),

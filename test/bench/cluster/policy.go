@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// shape makes one of the policies that a namespace has.
+// shape returns one of the policies that a namespace has.
 type shape struct {
 	name string
 	spec func(ns int) networkingv1.NetworkPolicySpec
@@ -30,7 +30,7 @@ var shapes = []shape{
 	{"metrics", metrics},
 }
 
-// Policy makes the n-th policy of a namespace. From the eleventh on the shapes repeat.
+// Policy returns the n-th policy of a namespace. From the eleventh on the shapes repeat.
 func Policy(ns, n int) *networkingv1.NetworkPolicy {
 	s := shapes[n%len(shapes)]
 	name := s.name
@@ -46,7 +46,7 @@ func Policy(ns, n int) *networkingv1.NetworkPolicy {
 	}
 }
 
-// Shapes gives the number of different policies that Policy makes for a namespace.
+// Shapes returns the number of different policies that Policy creates for a namespace.
 func Shapes() int { return len(shapes) }
 
 var (

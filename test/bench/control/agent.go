@@ -1,6 +1,6 @@
 // Package control measures the way from an object of the API to the rules in the kernel. It drives the agent's own
-// engine, with its queue, compiler and any of its renderers, on the kernel of a network namespace that it makes; only
-// the informers are missing, in whose place it hands the engine the objects that they would.
+// engine, with its queue, compiler and any of its renderers, on the kernel of a network namespace that it creates. Only
+// the informers are missing: the package passes the engine the objects that they would.
 //
 // It does not decide which figures are good enough.
 package control
@@ -25,7 +25,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/bench/space"
 )
 
-// patience is how long a single step may take before the measurement is given up.
+// patience is how long a single step may take before the measurement fails.
 const patience = 30 * time.Second
 
 // commit is one successful transaction of the engine.
@@ -93,7 +93,7 @@ func (a *agent) stop() error {
 	return a.rules.Close()
 }
 
-// load hands over every object of the cluster, as the informers' initial lists do.
+// load queues every object of the cluster, as the informers' initial lists do.
 func (a *agent) load(c *cluster.Cluster) {
 	for _, o := range c.Namespaces {
 		a.put(o)
@@ -106,10 +106,10 @@ func (a *agent) load(c *cluster.Cluster) {
 	}
 }
 
-// put hands over an object's new state, as an informer's handler does.
+// put queues an object's new state, as an informer's handler does.
 func (a *agent) put(o client.Object) { a.queue.Put(kindOf(o).Update(o)) }
 
-// remove hands over that an object is gone.
+// remove queues the deletion of an object.
 func (a *agent) remove(o client.Object) { a.queue.Put(kindOf(o).Gone(o.GetNamespace(), o.GetName())) }
 
 func kindOf(o client.Object) *source.Kind {
@@ -137,7 +137,7 @@ func (a *agent) committed() (commit, error) {
 	}
 }
 
-// time returns the time from the moment that an update is handed over to the committed transaction that follows.
+// time returns the time from the moment that an update is queued to the next committed transaction.
 func (a *agent) time(update func()) (time.Duration, error) {
 	writes := a.rules.Writes
 	start := time.Now()

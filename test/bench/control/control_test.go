@@ -10,7 +10,7 @@ import (
 
 var small = cluster.Size{Namespaces: 12, Pods: 240, Policies: 120, Local: 24, LocalNamespaces: 8}
 
-// needRoot ends a test that this machine cannot run. In CI that is a failure.
+// needRoot ends a test that cannot run on this machine. In CI that is a failure.
 func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() == 0 {
@@ -31,7 +31,7 @@ func newCluster(t *testing.T) *cluster.Cluster {
 	return c
 }
 
-// Every event of every kind leads to a transaction; Events fails over one that does not.
+// Every event of every kind leads to a transaction; Events fails if one does not.
 func TestKernelEventsOfEveryKindWrite(t *testing.T) {
 	needRoot(t)
 	for _, b := range rules.Backends() {

@@ -16,7 +16,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/bench/space"
 )
 
-// Class groups the kinds of events for which one limit holds.
+// Class groups the kinds of events to which one limit applies.
 type Class string
 
 // The classes of events.
@@ -27,15 +27,15 @@ const (
 	Other     Class = "other"
 )
 
-// Series is the times from event to committed transaction of one kind of event.
+// Series is the times from event to committed transaction, for one kind of event.
 type Series struct {
 	Class   Class
 	Name    string
 	Samples []time.Duration
 }
 
-// Events runs an agent that enforces the cluster and plays events to it, the given number of each kind, one at a
-// time with a pause in between. Each kind leaves the cluster as it found it.
+// Events runs an agent that enforces the cluster and plays events to it, the given number of each kind, one at a time
+// with a pause in between. Each kind leaves the cluster as it found it.
 func Events(c *cluster.Cluster, backend string, samples int, pause time.Duration) (out []Series, err error) {
 	s, err := space.New()
 	if err != nil {
@@ -63,11 +63,11 @@ func Events(c *cluster.Cluster, backend string, samples int, pause time.Duration
 	return out, nil
 }
 
-// kind is one kind of event and the one that undoes it. Both are timed, each for the class and name it has.
+// kind is a kind of event and the one that undoes it. Both are timed, each under its own class and name.
 type kind struct {
 	class, undoClass Class
 	name, undoName   string
-	// make gives the i-th event and its reverse.
+	// make returns the i-th event and its reverse.
 	make func(p *player, i int) (do, undo func())
 }
 
@@ -107,8 +107,8 @@ func (p *player) play(k kind, samples int) ([]Series, error) {
 	return []Series{there, back}, nil
 }
 
-// remoteFrontend gives the i-th pod on another node that peers of policies here ask for by its tier: a frontend of
-// a namespace that has backends here.
+// remoteFrontend returns the i-th pod on another node that peers of policies here select by its tier: a frontend of a
+// namespace that has backends here.
 func (p *player) remoteFrontend(i int) *corev1.Pod {
 	backends := map[string]bool{}
 	for _, pod := range p.cluster.Pods {
@@ -133,7 +133,7 @@ func relabelRemote(p *player, i int) (do, undo func()) {
 	return func() { p.put(changed) }, func() { p.put(pod) }
 }
 
-// remoteAddress lets a pod that is known get its address.
+// remoteAddress assigns an address to a pod that is already known.
 func remoteAddress(p *player, i int) (do, undo func()) {
 	names := p.cluster.LocalNamespaces()
 	node := 1 + i%(p.cluster.Nodes()-1)
@@ -159,7 +159,7 @@ func (p *player) newLocal(namespaces []int, i int) (do, undo func()) {
 	return func() { p.put(pod) }, func() { p.remove(pod) }
 }
 
-// policyHere gives one of the policies of a namespace that has pods here; which says which shape.
+// policyHere returns one of the policies of a namespace that has pods here; which selects the shape.
 func (p *player) policyHere(i int, which string) *networkingv1.NetworkPolicy {
 	names := p.cluster.LocalNamespaces()
 	ns := cluster.NamespaceName(names[i%len(names)])
@@ -171,7 +171,7 @@ func (p *player) policyHere(i int, which string) *networkingv1.NetworkPolicy {
 	return nil
 }
 
-// editPolicy adds a rule with a peer that no other policy has, to a policy that every pod of the namespace has.
+// editPolicy adds a rule with a peer that no other policy has to a policy that selects every pod of the namespace.
 func editPolicy(p *player, i int) (do, undo func()) {
 	np := p.policyHere(i, "metrics")
 	changed := np.DeepCopy()
@@ -183,7 +183,7 @@ func editPolicy(p *player, i int) (do, undo func()) {
 	return func() { p.put(changed) }, func() { p.put(np) }
 }
 
-// createPolicy adds a policy that some pods of the namespace have; its shapes take turns.
+// createPolicy adds a policy that selects some pods of the namespace. Its shapes take turns.
 func createPolicy(p *player, i int) (do, undo func()) {
 	names := p.cluster.LocalNamespaces()
 	np := cluster.Policy(names[i%len(names)], 0)
@@ -202,7 +202,7 @@ func deletePolicy(p *player, i int) (do, undo func()) {
 	return func() { p.remove(np) }, func() { p.put(np) }
 }
 
-// relabelNamespace makes the clients of a namespace members of the set of alice's clients, or takes them out.
+// relabelNamespace adds the clients of a namespace to the set of alice's clients, or removes them.
 func relabelNamespace(p *player, i int) (do, undo func()) {
 	names := p.cluster.RemoteNamespaces()
 	ns := p.cluster.Namespaces[names[i%len(names)]]
@@ -214,7 +214,7 @@ func relabelNamespace(p *player, i int) (do, undo func()) {
 	return func() { p.put(changed) }, func() { p.put(ns) }
 }
 
-// selectsLocal says whether a policy is for any pod of this node.
+// selectsLocal reports whether a policy selects any pod of this node.
 func (p *player) selectsLocal(np *networkingv1.NetworkPolicy) bool {
 	sel, err := metav1.LabelSelectorAsSelector(&np.Spec.PodSelector)
 	if err != nil {

@@ -16,21 +16,21 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/bench/space"
 )
 
-// Memory says, in bytes of live heap, what each layer holds.
+// Memory is what each layer holds, in bytes of live heap.
 type Memory struct {
-	// Objects is the API objects as the caches keep them, trimmed to what is used.
+	// Objects is the API objects as the caches keep them, trimmed to the fields in use.
 	Objects int64
 	// Compiled is the compiler's state with the rule program.
 	Compiled int64
-	// Rendered is the renderer's: the rules as they should be and as the kernel has them.
+	// Rendered is the renderer's state: the rules as they should be and as the kernel has them.
 	Rendered int64
 	// Resident is the whole process.
 	Resident int64
-	// Installed says what the rules are, by family.
+	// Installed is the counts of the rules, by family.
 	Installed map[string]render.Counts
 }
 
-// Measure makes a cluster and takes it from objects to rules in the kernel, layer by layer.
+// Measure creates a cluster and takes it from objects to rules in the kernel, layer by layer.
 func Measure(size cluster.Size, backend string) (m Memory, err error) {
 	s, err := space.New()
 	if err != nil {
@@ -63,7 +63,7 @@ func Measure(size cluster.Size, backend string) (m Memory, err error) {
 	return m, err
 }
 
-// Compile gives the compiler that knows a cluster.
+// Compile returns a compiler that knows a cluster.
 func Compile(c *cluster.Cluster) *compiler.Compiler {
 	comp := compiler.New(compiler.Options{Node: cluster.Node})
 	for _, o := range c.Namespaces {
@@ -79,7 +79,7 @@ func Compile(c *cluster.Cluster) *compiler.Compiler {
 	return comp
 }
 
-// live gives the bytes of the heap that are in use, what a second collection frees excluded.
+// live returns the bytes of the heap that are in use, without what a second collection frees.
 func live() int64 {
 	runtime.GC()
 	runtime.GC()
@@ -88,7 +88,7 @@ func live() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// resident gives the bytes of this process that are in memory after unused ones were given back.
+// resident returns the resident memory of this process after it has returned unused memory, in bytes.
 func resident() (int64, error) {
 	debug.FreeOSMemory()
 	b, err := os.ReadFile("/proc/self/statm")

@@ -8,14 +8,14 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/bench/space"
 )
 
-// Start is how one start of the agent went.
+// Start describes one start of the agent.
 type Start struct {
-	// Took is the time from the first object handed over to the committed rules.
+	// Took is the time from the first object queued to the committed rules.
 	Took time.Duration
-	// Longest is that of the longest single transaction or program; with nftables the namespace's netfilter lock is held
-	// as long.
+	// Longest is the time of the longest single transaction or program. With nftables the namespace's netfilter lock is
+	// held as long.
 	Longest time.Duration
-	// Transactions is their number; with iptables that of the programs that wrote.
+	// Transactions is the number of transactions; with iptables, of the programs that wrote.
 	Transactions int
 }
 
@@ -31,7 +31,7 @@ func Starts(c *cluster.Cluster, backend string) (cold, warm Start, err error) {
 	}
 	warm, err = start(s, c, backend)
 	if err == nil && warm.Transactions > 0 {
-		err = errors.New("the second start wrote rules although the first one's are the same")
+		err = errors.New("the second start wrote rules, although the first one had installed the same")
 	}
 	return cold, warm, err
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/bench/stat"
 )
 
-// Kind is a kind of packet whose way is timed.
+// Kind is a kind of packet that is timed.
 type Kind int
 
 // The kinds of packets.
@@ -28,16 +28,16 @@ const (
 	Connect
 	// UDP is the first datagram of a flow.
 	UDP
-	// Established is a datagram of a flow that is known, one packet.
+	// Established is a datagram of a known flow: one packet.
 	Established
-	// Exchange is a request and its answer, of a byte each, on a TCP connection that is known: two packets.
+	// Exchange is a request and its answer, one byte each, on a known TCP connection: two packets.
 	Exchange
 )
 
-// Kinds gives all kinds, in the order in which tables show them.
+// Kinds returns all kinds, in the order in which tables show them.
 func Kinds() []Kind { return []Kind{TCP, Connect, UDP, Established, Exchange} }
 
-// String names what is timed.
+// String returns the name of what is timed.
 func (k Kind) String() string {
 	return [...]string{"TCP connection", "TCP connect alone", "UDP new flow", "established, datagram", "established, TCP request and answer"}[k]
 }
@@ -45,19 +45,19 @@ func (k Kind) String() string {
 // Alternative is one of the things that a router may do with packets.
 type Alternative struct {
 	Name string
-	// Load makes a router that does nothing do it.
+	// Load makes a router without rules do it.
 	Load func(*Path) error
-	// Closed says that a port without a policy that allows it must not be reached.
+	// Closed means that a port without a policy that allows it must not be reachable.
 	Closed bool
 }
 
-// Plan says what is compared, and how long.
+// Plan defines what is compared, and for how long.
 type Plan struct {
 	Alternatives   []Alternative
 	Client, Server netip.Addr
-	// TCPPort and UDPPort are reached in every alternative, ClosedPort is not in those that say so.
+	// TCPPort and UDPPort are reachable in every alternative, ClosedPort only in those that are not Closed.
 	TCPPort, UDPPort, ClosedPort uint16
-	// Trials is how often all paths are made anew, Rounds how often every alternative has a turn in all of them, Batch
+	// Trials is how often all paths are created anew, Rounds how often every alternative has a turn in each trial, Batch
 	// how many connections it opens in one turn.
 	Trials, Rounds, Batch int
 }
@@ -66,14 +66,14 @@ type Plan struct {
 type Result struct {
 	// Typical is the time of one connection, in seconds.
 	Typical float64
-	// Ratios is that time by the time of each other alternative, by the index of that.
+	// Ratios is that time divided by the time of each other alternative, by its index.
 	Ratios []Ratio
 }
 
 // Ratio is a quotient of times.
 type Ratio struct {
 	// Value is the median over all trials, on a logarithmic scale, of the median over the trial's rounds of the quotient
-	// of the medians of the round's two turns. So what one path happens to have ahead of the other counts little.
+	// of the medians of the round's two turns. So an accidental advantage of one path counts little.
 	Value float64
 	// Low and High bound the median over all rounds with 95 % confidence.
 	Low, High float64
@@ -81,7 +81,7 @@ type Ratio struct {
 	Rounds int
 }
 
-// Compare carries out a plan. The result is by kind and then by alternative.
+// Compare runs a plan. The result is indexed by kind and then by alternative.
 func Compare(p Plan) (out map[Kind][]Result, err error) {
 	err = space.OnThread(func() error {
 		if err := stay(); err != nil {
@@ -93,8 +93,8 @@ func Compare(p Plan) (out map[Kind][]Result, err error) {
 	return out, err
 }
 
-// stay keeps the thread on the processor on which it is, and away from the signals by which Go's scheduler
-// interrupts a goroutine: they would interrupt a connect.
+// stay keeps the thread on its current processor, and blocks the signals with which Go's scheduler interrupts a
+// goroutine: they would interrupt a connect.
 func stay() error {
 	var cpu uint32
 	if _, _, errno := unix.RawSyscall(unix.SYS_GETCPU, uintptr(unsafe.Pointer(&cpu)), 0, 0); errno != 0 {
@@ -124,15 +124,15 @@ func (p Plan) compare() (out map[Kind][]Result, err error) {
 	return b.results(), nil
 }
 
-// bench is a comparison under way.
+// bench is a running comparison.
 type bench struct {
 	plan Plan
-	// paths and traffic are those of the present trial by alternative; closers has those of all trials, because the
-	// kernel would take former ones apart while packets are timed.
+	// paths and traffic are those of the current trial by alternative. closers has those of all trials, because the kernel
+	// would take earlier ones apart while packets are timed.
 	paths   []*Path
 	traffic []*Traffic
 	closers []func() error
-	// samples holds the median times of turns by kind, trial, and round and alternative.
+	// samples holds the median times of turns by kind, trial, round and alternative.
 	samples map[Kind][][][]float64
 }
 
@@ -144,8 +144,8 @@ func (b *bench) close() error {
 	return errors.Join(errs...)
 }
 
-// trial makes a path for every alternative, in an order that changes by chance, and lets each have its turns. A path
-// serves one alternative only: the legacy iptables table stays in a namespace once it was there, rules or not.
+// trial creates a path for every alternative, in random order, and lets each have its turns. A path serves only one
+// alternative: once a namespace has the legacy iptables table it keeps it, with rules or without.
 func (b *bench) trial() error {
 	n := len(b.plan.Alternatives)
 	b.paths, b.traffic = make([]*Path, n), make([]*Traffic, n)
@@ -164,7 +164,7 @@ func (b *bench) trial() error {
 	return nil
 }
 
-// prepare makes the path of an alternative, with its rules and ready for traffic.
+// prepare creates the path of an alternative, with its rules and ready for traffic.
 func (b *bench) prepare(i int) error {
 	a := b.plan.Alternatives[i]
 	path, err := NewPath(b.plan.Client, b.plan.Server)
@@ -183,7 +183,7 @@ func (b *bench) prepare(i int) error {
 	return b.check(a, i)
 }
 
-// check makes sure that what is about to be timed is what it is said to be.
+// check verifies that the path does what its alternative claims before it is timed.
 func (b *bench) check(a Alternative, at int) error {
 	if _, err := b.traffic[at].TCP(nil, 1, true); err != nil {
 		return err
@@ -205,10 +205,10 @@ func (b *bench) check(a Alternative, at int) error {
 	return nil
 }
 
-// rounds lets every alternative have its turn in every round, in an order that changes by chance.
+// rounds lets every alternative have its turn in every round, in random order.
 func (b *bench) rounds(k Kind, rounds int) ([][]float64, error) {
 	runtime.GC()
-	// A collection in the middle of a turn would be counted as that alternative's.
+	// A collection in the middle of a turn would be counted against that alternative.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	times := make([]time.Duration, 0, b.plan.Batch)
 	out := make([][]float64, rounds)
@@ -262,7 +262,7 @@ func (b *bench) results() map[Kind][]Result {
 	return out
 }
 
-// ratio gives alternative i by alternative j.
+// ratio returns alternative i divided by alternative j.
 func ratio(trials [][][]float64, i, j int) Ratio {
 	var out Ratio
 	var all []float64

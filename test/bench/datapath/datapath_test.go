@@ -10,7 +10,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 )
 
-// needRoot ends a test that this machine cannot run. In CI that is a failure.
+// needRoot ends a test that cannot run on this machine. In CI that is a failure.
 func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() == 0 {
@@ -22,7 +22,7 @@ func needRoot(t *testing.T) {
 	t.Skip("needs root to make network namespaces")
 }
 
-// Ports of these tests lie below those that clients choose: rules without connection state see answers too.
+// The ports of these tests are below those that clients choose: rules without connection state see replies too.
 const closed = 600
 
 func plan(rounds int, alternatives ...Alternative) Plan {
@@ -35,8 +35,7 @@ func plan(rounds int, alternatives ...Alternative) Plan {
 
 func nothing(*Path) error { return nil }
 
-// slow makes a router look at n rules that do not match before it lets a packet pass or, on the closed port,
-// drops it.
+// slow makes a router evaluate n rules that do not match before it passes a packet or, on the closed port, drops it.
 func slow(n int, closes bool) Alternative {
 	const table = "slow"
 	chain := &ruleset.Chain{Name: "forward", Hook: &ruleset.Hook{Point: ruleset.Forward, Priority: 5}}
@@ -60,7 +59,7 @@ func slow(n int, closes bool) Alternative {
 	}
 }
 
-// A router that does nothing costs what another one does that does nothing; one with many rules costs more.
+// Two routers that do nothing cost the same; one with many rules costs more.
 func TestKernelCompareTellsTheDifference(t *testing.T) {
 	needRoot(t)
 	none := Alternative{Name: "nothing", Load: nothing}
@@ -71,10 +70,10 @@ func TestKernelCompareTellsTheDifference(t *testing.T) {
 	for _, k := range []Kind{TCP, Connect, Exchange} {
 		r := results[k]
 		if same := r[1].Ratios[0].Value; same < 0.9 || same > 1.1 {
-			t.Errorf("%s: nothing by nothing is %.3f", k, same)
+			t.Errorf("%s: ratio of nothing to nothing is %.3f", k, same)
 		}
 		if more := r[2].Ratios[0].Value; more < 1.2 {
-			t.Errorf("%s: 400 rules by nothing is %.3f", k, more)
+			t.Errorf("%s: ratio of 400 rules to nothing is %.3f", k, more)
 		}
 		if r[0].Typical <= 0 || r[0].Typical > 0.01 {
 			t.Errorf("%s takes %v s", k, r[0].Typical)
@@ -82,18 +81,18 @@ func TestKernelCompareTellsTheDifference(t *testing.T) {
 	}
 }
 
-// Rules that do not do what they are said to do are not timed.
+// Rules that do not do what they claim are not timed.
 func TestKernelCompareChecksWhatItTimes(t *testing.T) {
 	needRoot(t)
 	open := slow(1, false)
 	open.Closed = true
 	_, err := Compare(plan(1, Alternative{Name: "nothing", Load: nothing}, open))
 	if err == nil || !strings.Contains(err.Error(), "dropped false, want true") {
-		t.Errorf("a router that drops nothing is timed as one that does: %v", err)
+		t.Errorf("a router that drops nothing is timed as one that drops: %v", err)
 	}
 }
 
-// With all the advantage on one path, the ratio of two equal alternatives is 1.
+// The ratio of two equal alternatives is 1, even if all the advantage is on one path.
 func TestRatioCancelsWhatPathsDiffer(t *testing.T) {
 	fast, slow := 10.0, 20.0
 	trials := [][][]float64{

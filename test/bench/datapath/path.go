@@ -28,7 +28,7 @@ type Path struct {
 	closers []func() error
 }
 
-// NewPath makes a path between two IPv4 addresses, with connection tracking and without rules.
+// NewPath creates a path between two IPv4 addresses, with connection tracking and without rules.
 func NewPath(client, server netip.Addr) (*Path, error) {
 	p := &Path{clientAddr: client, serverAddr: server}
 	if err := p.build(); err != nil {
@@ -86,7 +86,8 @@ func (p *Path) build() error {
 	return p.track()
 }
 
-// Addresses of the routers' ends, and of everybody's hardware: with all neighbours given, nobody ever asks.
+// Addresses of the routers' ends, and the hardware addresses of all ends. All neighbours are configured, so nobody ever
+// asks.
 var (
 	gateway  = net.IPv4(169, 254, 1, 1)
 	nearMAC  = net.HardwareAddr{2, 0, 0, 0, 0, 1}
@@ -94,7 +95,7 @@ var (
 	wholeNet = &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}
 )
 
-// host gives an address as a network of one.
+// host returns an address as a network of one.
 func host(ip net.IP) *net.IPNet { return &net.IPNet{IP: ip, Mask: net.CIDRMask(32, 32)} }
 
 // join connects an end with the router.
@@ -153,8 +154,8 @@ func configure(h *netlink.Handle, name string, own *net.IPNet, other net.IP, mac
 	return nil
 }
 
-// trackTable is loaded into every router. A rule that asks for a connection's state makes the kernel follow
-// connections in the namespace; in a chain without a hook no packet meets it.
+// trackTable is loaded into every router. A rule that matches a connection's state makes the kernel follow connections
+// in the namespace. In a chain without a hook no packet reaches it.
 const trackTable = "follow-connections"
 
 func (p *Path) track() error {
@@ -186,8 +187,8 @@ func (p *Path) Enforce(backend string, prog *program.Program) error {
 	return err
 }
 
-// Hook gives the router, without any rule, the chain in forward that a backend's rules are in or lead from. Other
-// components of a node that use iptables leave it there too.
+// Hook adds to the router, without any rule, the chain at forward that contains a backend's rules or leads to them.
+// Other components of a node that use iptables leave it there too.
 func (p *Path) Hook(backend string) error {
 	if backend == rules.NFTables {
 		const table = "empty"
@@ -199,7 +200,7 @@ func (p *Path) Hook(backend string) error {
 	return p.Restore(backend, "-P FORWARD ACCEPT")
 }
 
-// Restore gives the router what lines for iptables-restore say of the filter table, through a backend's programs.
+// Restore changes the router's filter table by lines for iptables-restore, through a backend's programs.
 func (p *Path) Restore(backend, lines string) error {
 	programs, err := rules.Programs(p.router, backend)
 	if err != nil {
@@ -208,7 +209,7 @@ func (p *Path) Restore(backend, lines string) error {
 	return programs.Restore(ipruleset.V4, "*filter\n"+lines+"\nCOMMIT\n")
 }
 
-// Tracked gives the number of connections that the router knows.
+// Tracked returns the number of connections that the router knows.
 func (p *Path) Tracked() (int, error) {
 	flows, err := p.tracked.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
 	return len(flows), err

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// patience is how long a packet that nobody drops may take. It takes microseconds, unless the kernel leaves it to a
+// patience is how long a packet that is not dropped may take. It takes microseconds, unless the kernel leaves it to a
 // thread that has to wait for a processor.
 const patience = 10 * time.Second
 
@@ -44,14 +44,14 @@ func Listen(p *Path, tcpPort, udpPort uint16) (t *Traffic, err error) {
 	if t.udp, err = bound(unix.SOCK_DGRAM, p.serverAddr, udpPort); err != nil {
 		return nil, err
 	}
-	// A datagram that nobody has read yet must not be the reason that the next one is dropped.
+	// An unread datagram must not cause the next one to be dropped.
 	if err := unix.SetsockoptInt(t.udp, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20); err != nil {
 		return nil, fmt.Errorf("receive buffer: %w", err)
 	}
 	return t, t.establish()
 }
 
-// Close ends what is left of the traffic.
+// Close closes the traffic's sockets.
 func (t *Traffic) Close() {
 	for _, fd := range append(t.fds, t.tcp, t.udp, t.flow) {
 		if fd >= 0 {
@@ -77,7 +77,7 @@ func bound(kind int, a netip.Addr, port uint16) (int, error) {
 	return fd, nil
 }
 
-// establish makes a UDP flow that has been answered once, so that the router takes it for established.
+// establish opens a UDP flow that has been answered once, so that the router considers it established.
 func (t *Traffic) establish() error {
 	if t.flow >= 0 {
 		_ = unix.Close(t.flow)
@@ -97,7 +97,7 @@ func (t *Traffic) establish() error {
 		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) || time.Since(start) > patience {
 			return err
 		}
-		// A link that has just come up drops what it is given until the kernel gets round to it.
+		// A link that has just come up drops packets until the kernel is ready for them.
 	}
 }
 
@@ -119,7 +119,7 @@ func (t *Traffic) exchange() error {
 	return nil
 }
 
-// receive waits a little for a datagram: on a busy machine the kernel may leave it to another thread to carry it.
+// receive waits briefly for a datagram: on a busy machine the kernel may leave its delivery to another thread.
 func receive(fd int) (unix.Sockaddr, error) {
 	const wait = 200 // ms
 	ready := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
@@ -131,8 +131,8 @@ func receive(fd int) (unix.Sockaddr, error) {
 	return from, err
 }
 
-// connect is the bare system call: Go's scheduler, which a call that may block would tell of it twice, would
-// be part of the time.
+// connect is the bare system call. Otherwise the time would include Go's scheduler, which a call that may block
+// notifies twice.
 func connect(fd int, to *unix.RawSockaddrInet4) unix.Errno {
 	_, _, errno := unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(to)), unix.SizeofSockaddrInet4)
 	return errno
@@ -150,14 +150,14 @@ func send(fd int) unix.Errno {
 	return errno
 }
 
-// read waits, on a socket that may block, for one byte.
+// read waits for one byte on a socket that may block.
 func read(fd int) unix.Errno {
 	var b [1]byte
 	_, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&b)), uintptr(len(b)))
 	return errno
 }
 
-// sockets makes n sockets of the client.
+// sockets opens n sockets of the client.
 func (t *Traffic) sockets(kind, n int) error {
 	if err := t.path.client.Enter(); err != nil {
 		return err
@@ -172,7 +172,7 @@ func (t *Traffic) sockets(kind, n int) error {
 	return nil
 }
 
-// prepareTCP sets what lets a connection end at once and a dropped one be noticed.
+// prepareTCP sets options that let a connection end at once and a dropped one be noticed.
 func (t *Traffic) prepareTCP(wait time.Duration) error {
 	limit := unix.NsecToTimeval(wait.Nanoseconds())
 	for _, fd := range t.fds {
@@ -186,7 +186,7 @@ func (t *Traffic) prepareTCP(wait time.Duration) error {
 	return nil
 }
 
-// drain closes what the client opened and the server got.
+// drain closes the sockets that the client opened and the server accepted.
 func (t *Traffic) drain() {
 	for _, fd := range t.fds {
 		if fd >= 0 {
@@ -209,8 +209,8 @@ func (t *Traffic) drain() {
 	}
 }
 
-// TCP opens connections, one after the other, and appends the time of each to times: of the connect alone or,
-// with whole, of connect and close. The close resets the connection, so that nothing of it is left.
+// TCP opens connections, one after another, and appends the time of each to times: of the connect alone or, with whole,
+// of connect and close. The close resets the connection, so that nothing of it is left.
 func (t *Traffic) TCP(times []time.Duration, n int, whole bool) ([]time.Duration, error) {
 	defer t.drain()
 	if err := t.sockets(unix.SOCK_STREAM, n); err != nil {
@@ -304,7 +304,7 @@ func (t *Traffic) Exchanges(times []time.Duration, n int) ([]time.Duration, erro
 	return times, nil
 }
 
-// accept gives the server's end of the next connection.
+// accept returns the server's end of the next connection.
 func (t *Traffic) accept() (int, error) {
 	ready := []unix.PollFd{{Fd: int32(t.tcp), Events: unix.POLLIN}}
 	if _, err := unix.Poll(ready, int(patience.Milliseconds())); err != nil {
@@ -331,8 +331,8 @@ func datagrams(times []time.Duration, fds []int) ([]time.Duration, error) {
 	return times, nil
 }
 
-// Drops says whether the packets of a connection to another port of the server are dropped: nobody listens there, so
-// one that comes through is refused. Without an answer for the given time they count as dropped.
+// Drops reports whether the packets of a connection to another port of the server are dropped. Nobody listens there, so
+// one that passes is refused. Without an answer within the given time they count as dropped.
 func (t *Traffic) Drops(port uint16, wait time.Duration) (bool, error) {
 	defer t.drain()
 	if err := t.sockets(unix.SOCK_STREAM, 1); err != nil {

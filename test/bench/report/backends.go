@@ -6,8 +6,8 @@ import (
 	"text/tabwriter"
 )
 
-// PrintBackends writes the figures of the last try of each section with the backends as columns, and the limit behind
-// each value that has one.
+// PrintBackends writes the figures of the last try of each section with the backends as columns. A value that has a
+// limit is followed by it.
 func (r *Report) PrintBackends(w io.Writer, backends []string) {
 	fmt.Fprint(w, "\nside by side: value (limit)\n")
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -36,7 +36,7 @@ type row struct {
 	figures map[string]Figure
 }
 
-// rows gives the figures that are of a backend, by section and name, in the order in which they first come.
+// rows returns the figures of backends, by section and name, in the order in which they first appear.
 func (r *Report) rows() []row {
 	at := map[string]int{}
 	var out []row

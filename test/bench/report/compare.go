@@ -10,23 +10,23 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/bench/stat"
 )
 
-// tolerance is how much worse a figure of a unit may be, as a part of what it was, where noise does not allow more. A
-// figure without a unit is counted, not measured, and may not grow. Units that are missing here are not compared: those
-// figures are of the machine and not of the agent.
+// tolerance is how much worse a figure of a unit may be, as a fraction of its base value, where noise does not allow
+// more. A figure without a unit is counted, not measured, and may not grow. Figures of units that are missing here are
+// not compared: they describe the machine, not the agent.
 var tolerance = map[string]float64{Ratio: 0.015, Msec: 0.10, MiB: 0.05, "": 0}
 
 // Comparison is a figure of two versions of the agent, each measured several times.
 type Comparison struct {
-	// Name holds section, figure and backend.
+	// Name includes section, figure and backend.
 	Name string
 	Unit string
 	// Base and Now are the medians of the two versions.
 	Base, Now float64
-	// Noise is how far the measurements of the base lie apart, as a part of their median.
+	// Noise is how far the measurements of the base lie apart, as a fraction of their median.
 	Noise float64
 }
 
-// Ratio is the figure as a multiple of what it was.
+// Ratio is the figure as a multiple of its base value.
 func (c Comparison) Ratio() float64 {
 	if c.Base == c.Now {
 		return 1
@@ -34,14 +34,14 @@ func (c Comparison) Ratio() float64 {
 	return c.Now / c.Base
 }
 
-// Allowed is the greatest ratio that is not worse: the unit's tolerance above 1, or the noise if that is more.
+// Allowed is the greatest ratio that is not worse: 1 plus the unit's tolerance or the noise, whichever is more.
 func (c Comparison) Allowed() float64 { return 1 + max(tolerance[c.Unit], c.Noise) }
 
-// Worse reports whether the figure is worse than it was, by more than tolerance and noise.
+// Worse reports whether the figure is worse than its base value by more than tolerance and noise.
 func (c Comparison) Worse() bool { return c.Ratio() > c.Allowed() }
 
-// Compare compares the figures that both versions have, in the order in which the base measured them. Every figure is
-// better if it is less.
+// Compare compares the figures that both versions have, in the order in which the base measured them. A smaller figure
+// is always better.
 func Compare(base, now []Report) []Comparison {
 	order, before := collect(base)
 	_, after := collect(now)
@@ -60,7 +60,7 @@ func Compare(base, now []Report) []Comparison {
 	return out
 }
 
-// collect returns the figures, named with their sections and backends, and the values of each in all reports.
+// collect returns the figures, named with their sections and backends, and the values of each figure in all reports.
 func collect(reports []Report) (order []Figure, values map[string][]float64) {
 	values = map[string][]float64{}
 	for _, r := range reports {
@@ -93,7 +93,7 @@ func PrintComparisons(w io.Writer, all []Comparison) (worse int) {
 	return worse
 }
 
-// times writes a ratio; the base may have been 0.
+// times formats a ratio. The base may have been 0.
 func times(r float64) string {
 	if math.IsInf(r, 0) {
 		return "from 0"

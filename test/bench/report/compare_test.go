@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// runs makes a report of each value of one figure.
+// runs returns one report for each value of a figure.
 func runs(name, unit string, values ...float64) []Report {
 	var out []Report
 	for _, v := range values {
@@ -40,10 +40,10 @@ func TestCompare(t *testing.T) {
 
 func TestCompareLeavesOutWhatItCannotCompare(t *testing.T) {
 	if got := Compare(runs("old", Msec, 1), runs("new", Msec, 1)); len(got) != 0 {
-		t.Errorf("figures that only one version has: %+v", got)
+		t.Errorf("figures that only one version has are compared: %+v", got)
 	}
 	if got := Compare(runs("no rules", Usec, 1), runs("no rules", Usec, 9)); len(got) != 0 {
-		t.Errorf("a figure of the machine: %+v", got)
+		t.Errorf("a figure of the machine is compared: %+v", got)
 	}
 }
 

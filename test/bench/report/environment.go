@@ -18,7 +18,7 @@ type Environment struct {
 	Load      string `json:"load"`
 }
 
-// ReadEnvironment looks at this machine.
+// ReadEnvironment describes this machine.
 func ReadEnvironment() Environment {
 	e := Environment{Kernel: "unknown", Processor: runtime.GOARCH, CPUs: runtime.NumCPU(), Go: runtime.Version(), Load: Load()}
 	var u unix.Utsname
@@ -36,12 +36,12 @@ func ReadEnvironment() Environment {
 	return e
 }
 
-// String gives one line.
+// String returns one line.
 func (e Environment) String() string {
 	return fmt.Sprintf("kernel %s, %d cpus (%s), %s, load %s", e.Kernel, e.CPUs, e.Processor, e.Go, e.Load)
 }
 
-// Load gives how busy the machine was in the last 1, 5 and 15 minutes.
+// Load returns how busy the machine was in the last 1, 5 and 15 minutes.
 func Load() string {
 	b, err := os.ReadFile("/proc/loadavg")
 	if err != nil {

@@ -1,6 +1,6 @@
-// Package report holds figures against their limits and prints them.
+// Package report compares figures with their limits and prints them.
 //
-// It does not decide what is measured. A limit is either met or missed; there is no tolerance beside it.
+// It does not decide what is measured. A limit is either met or missed; there is no tolerance.
 package report
 
 import (
@@ -14,27 +14,27 @@ import (
 type Figure struct {
 	Name string `json:"name"`
 	Unit string `json:"unit"`
-	// Backend is the one that the figure is of; empty if it is of none.
+	// Backend is the backend that was measured, or empty if there is none.
 	Backend string `json:"backend,omitempty"`
-	// Value is what the limit is for, the median if there are several samples.
+	// Value is the number to which the limit applies, the median if there are several samples.
 	Value float64 `json:"value"`
-	// P95 and Max are 0 if there are no samples to take them from.
+	// P95 and Max are 0 if there are no samples.
 	P95 float64 `json:"p95,omitempty"`
 	Max float64 `json:"max,omitempty"`
-	// Samples is how many there were.
+	// Samples is the number of samples.
 	Samples int     `json:"samples,omitempty"`
 	Limit   float64 `json:"limit,omitempty"`
-	// Note says what else is to be known.
+	// Note says what else a reader should know.
 	Note string `json:"note,omitempty"`
 }
 
-// Missed says whether the figure is over its limit.
+// Missed reports whether the figure is over its limit.
 func (f Figure) Missed() bool { return f.Limit > 0 && f.Value > f.Limit }
 
 // Try is one measurement of a section's figures.
 type Try struct {
 	Section string `json:"section"`
-	// Backend is the one that is measured; empty if the section compares them.
+	// Backend is the backend that was measured, or empty if the section compares them.
 	Backend string   `json:"backend,omitempty"`
 	Notes   []string `json:"notes,omitempty"`
 	Number  int      `json:"try"`
@@ -42,7 +42,7 @@ type Try struct {
 	Figures []Figure `json:"figures"`
 }
 
-// Missed gives the figures that are over their limits.
+// Missed returns the figures that are over their limits.
 func (t Try) Missed() []Figure {
 	var out []Figure
 	for _, f := range t.Figures {
@@ -60,7 +60,7 @@ type Report struct {
 	Tries       []Try       `json:"tries"`
 }
 
-// last gives the last try of each section and backend, in the order in which they were measured.
+// last returns the last try of each section and backend, in the order in which they were measured.
 func (r *Report) last() []Try {
 	at := map[string]int{}
 	var out []Try
@@ -76,7 +76,7 @@ func (r *Report) last() []Try {
 	return out
 }
 
-// Misses gives, as lines, the limits that were missed in the last try of their section.
+// Misses returns, one line each, the limits that were missed in the last try of their section.
 func (r *Report) Misses() []string {
 	var out []string
 	for _, t := range r.last() {
@@ -87,7 +87,7 @@ func (r *Report) Misses() []string {
 	return out
 }
 
-// name names what is measured.
+// name returns the name of what is measured.
 func (t Try) name() string {
 	if t.Backend == "" {
 		return t.Section
@@ -95,7 +95,7 @@ func (t Try) name() string {
 	return t.Section + ", " + t.Backend
 }
 
-// label names a figure in a table of one try.
+// label returns a figure's name in a table of one try.
 func (f Figure) label() string {
 	if f.Backend == "" {
 		return f.Name
@@ -146,7 +146,7 @@ func unless0(v float64, unit string) string {
 	return show(v, unit)
 }
 
-// show writes a value with as many digits as mean something.
+// show formats a value with as many digits as are significant.
 func show(v float64, unit string) string {
 	switch unit {
 	case Ratio:
@@ -160,7 +160,7 @@ func show(v float64, unit string) string {
 	}
 }
 
-// Units of figures. A figure without a unit is a number of things.
+// Units of figures. A figure without a unit is a count.
 const (
 	Ratio = "ratio"
 	MiB   = "MiB"

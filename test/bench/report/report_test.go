@@ -23,7 +23,7 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
-// A section that was repeated counts by its last try, and every try is shown.
+// The last try of a repeated section counts, and every try is shown.
 func TestLastTryOfEachSectionCounts(t *testing.T) {
 	bad, good := Figure{Name: "x", Unit: Msec, Value: 3, Limit: 2}, Figure{Name: "x", Unit: Msec, Value: 1, Limit: 2}
 	r := Report{Tries: []Try{
@@ -64,8 +64,8 @@ func TestPrintShowsVerdict(t *testing.T) {
 	}
 }
 
-// A section that each backend has counts by the last try of each, and the backends stand side by side, whether their
-// figures come from one measurement or from several.
+// For a section that each backend has, the last try of each backend counts, and the backends are shown side by side,
+// whether their figures come from one measurement or from several.
 func TestBackendsSideBySide(t *testing.T) {
 	ms := func(v float64) []Figure { return []Figure{{Name: "cold", Unit: Msec, Value: v, Limit: 2}} }
 	r := Report{Tries: []Try{
@@ -95,7 +95,7 @@ func TestBackendsSideBySide(t *testing.T) {
 		}
 	}
 	if strings.Contains(b.String(), "no rules") {
-		t.Errorf("a figure of no backend stands among those of backends:\n%s", b.String())
+		t.Errorf("a figure without a backend is listed among those of backends:\n%s", b.String())
 	}
 }
 

@@ -5,7 +5,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
 )
 
-// programs times those that write.
+// programs times the programs that write.
 type programs struct {
 	iptables.Kernel
 	rules *Rules

@@ -1,4 +1,4 @@
-// Package rules opens each backend's renderer on the kernel of a network namespace, and notes what it writes.
+// Package rules opens each backend's renderer on the kernel of a network namespace, and records what it writes.
 //
 // It does not decide what the rules are or which backend is measured.
 package rules
@@ -19,7 +19,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/testns/xtables"
 )
 
-// Names of the backends, as `status` gives them.
+// Names of the backends, as in the output of `status`.
 const (
 	NFTables = backend.NFTables
 	Legacy   = "iptables-legacy"
@@ -32,8 +32,8 @@ func Backends() []string { return []string{NFTables, Legacy, IPTNFT} }
 // Rules is a renderer on the kernel of a namespace.
 type Rules struct {
 	render.Backend
-	// Writes counts the nftables transactions or the iptables and ipset programs that wrote, and Longest is the time
-	// of the longest. They change while the renderer works.
+	// Writes counts the nftables transactions or the iptables and ipset programs that wrote, and Longest is the time of
+	// the longest. They change while the renderer works.
 	Writes  int
 	Longest time.Duration
 
@@ -62,7 +62,7 @@ func Open(s *space.Space, name string) (*Rules, error) {
 // Close ends the connection. The rules stay.
 func (r *Rules) Close() error { return r.close() }
 
-// Programs gives the iptables programs of a backend; they act on the namespace.
+// Programs returns the iptables programs of a backend; they act on the namespace.
 func Programs(s *space.Space, name string) (iptables.Kernel, error) {
 	p, err := xtables.Within(s.Do, ipkernel.Find, variant(name))
 	if err != nil {
@@ -83,7 +83,7 @@ func (r *Rules) time(write func() error) error {
 	return err
 }
 
-// transactions times those of nftables.
+// transactions times nftables transactions.
 type transactions struct {
 	*nftkernel.Conn
 	rules *Rules

@@ -1,5 +1,5 @@
-// Package space makes network namespaces that nobody else sees. They have no name and no mount: the last file
-// descriptor, and with it the end of the process however it comes, removes them with everything in them.
+// Package space creates network namespaces that nobody else sees. They have no name and no mount: closing the last file
+// descriptor removes them with everything in them, and so does the end of the process, however it comes.
 package space
 
 import (
@@ -15,7 +15,7 @@ import (
 // Space is a network namespace.
 type Space struct{ handle netns.NsHandle }
 
-// New makes an empty network namespace. It needs root.
+// New creates an empty network namespace. It needs root.
 func New() (*Space, error) {
 	s := &Space{}
 	err := OnThread(func() (err error) {
@@ -28,13 +28,13 @@ func New() (*Space, error) {
 	return s, nil
 }
 
-// FD gives the namespace's file descriptor, which Close closes.
+// FD returns the namespace's file descriptor. Close closes it.
 func (s *Space) FD() int { return int(s.handle) }
 
-// Handle gives the namespace to those that want it as such.
+// Handle returns the namespace as a handle of package netns.
 func (s *Space) Handle() netns.NsHandle { return s.handle }
 
-// Close lets the namespace go.
+// Close releases the namespace.
 func (s *Space) Close() error { return s.handle.Close() }
 
 // Do runs f on a thread inside the namespace.
@@ -47,7 +47,7 @@ func (s *Space) Do(f func() error) error {
 	})
 }
 
-// Enter puts the calling thread into the namespace. The caller has locked its goroutine to the thread, and must
+// Enter moves the calling thread into the namespace. The caller must have locked its goroutine to the thread, and must
 // not unlock it.
 func (s *Space) Enter() error { return netns.Set(s.handle) }
 

@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// Quantile gives the q-quantile of samples, interpolated, and 0 for none. It sorts samples.
+// Quantile returns the interpolated q-quantile of samples, or 0 if there are none. It sorts samples.
 func Quantile[T ~int64 | ~float64](samples []T, q float64) T {
 	if len(samples) == 0 {
 		return 0
@@ -21,11 +21,11 @@ func Quantile[T ~int64 | ~float64](samples []T, q float64) T {
 	return samples[i] + T((at-float64(i))*float64(samples[i+1]-samples[i]))
 }
 
-// Median gives the middle of samples. It sorts them.
+// Median returns the median of samples. It sorts them.
 func Median[T ~int64 | ~float64](samples []T) T { return Quantile(samples, 0.5) }
 
-// Interval gives bounds between which the median of the samples' distribution lies with 95 % confidence, from
-// the samples' ranks alone. It sorts samples.
+// Interval returns bounds that contain the median of the samples' distribution with 95 % confidence. It uses the
+// samples' ranks alone. It sorts samples.
 func Interval(samples []float64) (low, high float64) {
 	n := float64(len(samples))
 	if n == 0 {

@@ -22,7 +22,7 @@ func TestQuantile(t *testing.T) {
 	}
 }
 
-// Of many samplings of a known distribution, about 95 % of the intervals hold its median.
+// For many samples of a known distribution, about 95 % of the intervals contain its median.
 func TestIntervalHoldsTheMedian(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	held := 0
@@ -37,6 +37,6 @@ func TestIntervalHoldsTheMedian(t *testing.T) {
 		}
 	}
 	if held < 920 || held > 985 {
-		t.Errorf("%d of %d intervals hold the median", held, tries)
+		t.Errorf("%d of %d intervals contain the median", held, tries)
 	}
 }

@@ -12,8 +12,8 @@ import (
 )
 
 // Exchange opens a new flow from src to dst and returns nil once data has gone both ways: a line and its echo over TCP
-// or UDP, INIT and INIT ACK of SCTP, echo request and reply of ICMP and ICMPv6. What listens at dst must have been
-// started with Serve, except for ICMP. The source port, or the identifier of the echo, is src's.
+// or UDP, INIT and INIT ACK of SCTP, echo request and reply of ICMP and ICMPv6. Except for ICMP, Serve must have been
+// called for dst. The source port, or the identifier of the echo, is src's.
 func (l *Lab) Exchange(ctx context.Context, protocol uint8, src, dst netip.AddrPort) error {
 	switch protocol {
 	case TCP, UDP:
@@ -55,13 +55,13 @@ func (l *Lab) Dial(ctx context.Context, protocol uint8, src, dst netip.AddrPort)
 		return nil, err
 	}
 	if tcp, ok := conn.(*net.TCPConn); ok {
-		// A connection that is cut must not haunt the next test with retransmissions.
+		// A connection that is cut must not disturb the next test with retransmissions.
 		_ = tcp.SetLinger(0)
 	}
 	return conn, nil
 }
 
-// Ping sends a line over a connection to what Serve started and waits for its echo.
+// Ping sends a line over a connection to a server that Serve started and waits for its echo.
 func Ping(ctx context.Context, conn net.Conn) error {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -83,7 +83,7 @@ func Ping(ctx context.Context, conn net.Conn) error {
 	return nil
 }
 
-// rawExchange sends a packet by a raw socket and waits for the answer.
+// rawExchange sends a packet through a raw socket and waits for the answer.
 func (l *Lab) rawExchange(ctx context.Context, request Packet, isAnswer func(*Packet) bool) error {
 	conn, err := l.rawSocket(ctx, request.Protocol, request.Src)
 	if err != nil {
@@ -141,7 +141,7 @@ type server struct {
 }
 
 // Serve makes the namespace that has an address answer there until the test ends: TCP and UDP echo, SCTP answers INIT.
-// Serving again where it serves already does nothing.
+// A second call for the same address does nothing.
 func (l *Lab) Serve(protocol uint8, at netip.AddrPort) error {
 	if protocol == SCTP {
 		at = netip.AddrPortFrom(at.Addr(), 0) // one socket for all ports

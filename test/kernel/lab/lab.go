@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// BridgeName is the interface that the node's pods hang on.
+// BridgeName is the interface to which the node's pods are attached.
 const BridgeName = "cni0"
 
 // Addresses of the lab. A pod's address belongs to the bridge's network or is routed to outside.
@@ -24,21 +24,21 @@ var (
 	Bridge = prefixes("10.244.1.1/24", "fd00:10:244:1::1/64")
 	// Uplink is the node's address on the network of the nodes.
 	Uplink = prefixes("192.168.50.1/24", "fd00:192:168:50::1/64")
-	// Tunnel is an address of the node such as Flannel's VXLAN device has.
+	// Tunnel is an address of the node like that of Flannel's VXLAN device.
 	Tunnel = prefixes("10.244.1.0/32", "fd00:10:244:f::1/128")
-	// OtherNode is the address of another node; it is outside's own.
+	// OtherNode is the address of another node. Outside has it as its own.
 	OtherNode = prefixes("192.168.50.2/24", "fd00:192:168:50::2/64")
-	// Narrow is a network behind outside whose packets are at most NarrowMTU bytes long. No address of it is anybody's.
+	// Narrow is a network behind outside whose packets are at most NarrowMTU bytes long. Nobody has any of its addresses.
 	Narrow = prefixes("198.51.100.0/24", "2001:db8:51::/64")
 )
 
 // NarrowMTU is the length in bytes of the longest packet that reaches Narrow.
 const NarrowMTU = 1280
 
-// gateway is where the node sends what is none of its own: outside.
+// gateway is where the node sends packets for addresses that it does not have: outside.
 var gateway = prefixes("192.168.50.254/24", "fd00:192:168:50::fe/64")
 
-// quiet makes interfaces ready at once and keeps them from limiting or inventing packets.
+// quiet makes interfaces ready at once and keeps them from limiting or generating packets.
 var quiet = []string{
 	"net/ipv6/conf/all/accept_dad=0", "net/ipv6/conf/default/accept_dad=0", "net/ipv6/conf/default/accept_ra=0",
 	"net/ipv6/conf/all/disable_ipv6=0", "net/ipv6/conf/default/disable_ipv6=0",
@@ -46,7 +46,7 @@ var quiet = []string{
 	"net/ipv4/icmp_ratelimit=0", "net/ipv6/icmp/ratelimit=0",
 }
 
-// Lab is a node with its pods and what is around it.
+// Lab is a node with its pods and its surroundings.
 type Lab struct {
 	Node, Outside *Namespace
 
@@ -65,7 +65,7 @@ type Lab struct {
 	ids     atomic.Uint32
 }
 
-// New makes a node without pods.
+// New returns a node without pods.
 func New(t testing.TB) *Lab {
 	t.Helper()
 	l := &Lab{t: t, homes: map[netip.Addr]*Namespace{}, servers: map[server]struct{}{}}
@@ -77,8 +77,8 @@ func New(t testing.TB) *Lab {
 	l.Outside.Sysctl(t, quiet...)
 	l.Outside.Sysctl(t, "net/ipv4/ip_forward=1", "net/ipv6/conf/all/forwarding=1")
 
-	// A bridge without an address of its own takes the smallest one of its ports, and another one when a port comes:
-	// its neighbours would be wrong about it.
+	// A bridge without an address of its own takes the smallest one of its ports, and changes it when a port is added: its
+	// neighbours would then have the wrong one.
 	mac := net.HardwareAddr{0x02, 0, 0, 0, 0, 1}
 	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: BridgeName, HardwareAddr: mac}}
 	l.check(l.Node.links.LinkAdd(bridge), "add the bridge")
@@ -111,16 +111,16 @@ func New(t testing.TB) *Lab {
 	return l
 }
 
-// impatient makes the namespace ask again soon for a neighbour that does not answer. The first question is lost if
-// the kernel has not yet noticed that the other end of a veth pair is up.
+// impatient makes the namespace soon ask again for a neighbour that does not answer. The first question is lost if the
+// kernel has not yet noticed that the other end of a veth pair is up.
 func (l *Lab) impatient(n *Namespace, link string) {
 	l.t.Helper()
 	n.Sysctl(l.t, "net/ipv4/neigh/"+link+"/retrans_time_ms=20", "net/ipv6/neigh/"+link+"/retrans_time_ms=20",
 		"net/ipv4/neigh/"+link+"/mcast_solicit=20", "net/ipv6/neigh/"+link+"/mcast_solicit=20")
 }
 
-// greet waits until packets travel between two addresses, which the kernel brings about only some time after it was
-// told so. One of them is the node's.
+// greet waits until packets travel between two addresses, which takes the kernel some time after it was configured. One
+// of the addresses is the node's.
 func (l *Lab) greet(from, to netip.Addr) {
 	l.t.Helper()
 	protocol := ICMPv6
@@ -141,7 +141,7 @@ func (l *Lab) greet(from, to netip.Addr) {
 	}
 }
 
-// atEnd has f called when the lab ends, or now if it has ended.
+// atEnd arranges that f is called when the lab ends, or calls it now if the lab has ended.
 func (l *Lab) atEnd(f func()) {
 	l.mu.Lock()
 	ended := l.ended
@@ -154,7 +154,7 @@ func (l *Lab) atEnd(f func()) {
 	}
 }
 
-// goes runs f in a goroutine that the end of the lab waits for.
+// goes runs f in a goroutine. The lab waits for it when it ends.
 func (l *Lab) goes(f func()) { l.running.Go(f) }
 
 func (l *Lab) end() {
@@ -168,7 +168,7 @@ func (l *Lab) end() {
 	l.running.Wait()
 }
 
-// narrow puts a network with small packets behind outside.
+// narrow adds a network with a small MTU behind outside.
 func (l *Lab) narrow() {
 	link, _ := l.wire(l.Outside, "narrow", newNamespace(l.t, "beyond"), "eth0")
 	l.check(l.Outside.links.LinkSetMTU(link, NarrowMTU), "MTU of the narrow link")
@@ -178,7 +178,7 @@ func (l *Lab) narrow() {
 	}
 }
 
-// NodeAddrs gives every address of the node.
+// NodeAddrs returns every address of the node.
 func (l *Lab) NodeAddrs() []netip.Addr {
 	var out []netip.Addr
 	for _, list := range [][]netip.Prefix{Bridge, Uplink, Tunnel} {
@@ -189,8 +189,8 @@ func (l *Lab) NodeAddrs() []netip.Addr {
 	return out
 }
 
-// Pod attaches a new namespace with the given addresses to the node's bridge. The bridge sends a pod's own packets
-// back to it if they are for it (hairpin), as pods that call themselves through a Service need.
+// Pod attaches a new namespace with the given addresses to the node's bridge. The bridge sends a pod's own packets back
+// to it if they are addressed to it (hairpin), as pods that call themselves through a Service need.
 func (l *Lab) Pod(name string, addrs ...netip.Addr) *Namespace {
 	l.t.Helper()
 	pod := newNamespace(l.t, name)
@@ -220,7 +220,7 @@ func (l *Lab) Pod(name string, addrs ...netip.Addr) *Namespace {
 	return pod
 }
 
-// Home gives the namespace that has an address. An address that nobody has becomes one of outside's.
+// Home returns the namespace that has an address. An address that nobody has is added to outside.
 func (l *Lab) Home(a netip.Addr) *Namespace {
 	l.t.Helper()
 	l.mu.Lock()
@@ -237,18 +237,18 @@ func (l *Lab) Home(a netip.Addr) *Namespace {
 	return l.Outside
 }
 
-// Attached says whether an address has a home already.
+// Attached reports whether an address has a home already.
 func (l *Lab) Attached(a netip.Addr) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.homes[a] != nil
 }
 
-// ID gives a number that no other packet or flow of the lab has, to tell it by: a source port, or the identifier of
-// an echo. It lies outside the range from which the kernel gives ports.
+// ID returns a number that no other packet or flow of the lab has, to identify it by: a source port, or the identifier
+// of an echo. It lies outside the range from which the kernel chooses ports.
 func (l *Lab) ID() uint16 { return uint16(10000 + l.ids.Add(1)%20000) }
 
-// wire makes a veth pair between two namespaces.
+// wire creates a veth pair between two namespaces.
 func (l *Lab) wire(a *Namespace, nameA string, b *Namespace, nameB string) (netlink.Link, netlink.Link) {
 	l.t.Helper()
 	pair := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: nameA}, PeerName: nameB, PeerNamespace: netlink.NsFd(b.FD())}
@@ -300,7 +300,7 @@ func prefixes(texts ...string) []netip.Prefix {
 	return out
 }
 
-// family gives the entry of a list that is of the address's family.
+// family returns the entry of a list that is of the address's family.
 func family(list []netip.Prefix, a netip.Addr) netip.Prefix {
 	for _, p := range list {
 		if p.Addr().Is4() == a.Is4() {

@@ -23,7 +23,7 @@ type Namespace struct {
 	links *netlink.Handle
 }
 
-// cannot ends a test that this machine cannot run. In CI that is a failure.
+// cannot ends a test that cannot run on this machine. In CI that is a failure.
 func cannot(t testing.TB, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {
@@ -66,10 +66,10 @@ func newNamespace(t testing.TB, name string) *Namespace {
 	return n
 }
 
-// FD gives a file descriptor of the namespace, which stays the namespace's.
+// FD returns a file descriptor of the namespace. The namespace keeps ownership of it.
 func (n *Namespace) FD() int { return int(n.handle) }
 
-// Do calls f on a thread of its own inside the namespace: sockets that f makes belong to it. f must neither end the
+// Do calls f on a thread of its own inside the namespace: sockets that f opens belong to it. f must neither end the
 // test nor start goroutines that need the namespace.
 func (n *Namespace) Do(f func() error) error {
 	done := make(chan error)
@@ -84,7 +84,7 @@ func (n *Namespace) Do(f func() error) error {
 	return <-done
 }
 
-// Command runs a program inside the namespace with the given standard input, and gives what it printed.
+// Command runs a program inside the namespace with the given standard input, and returns its output.
 func (n *Namespace) Command(stdin, name string, args ...string) (string, error) {
 	var out bytes.Buffer
 	err := n.Do(func() error {
@@ -99,7 +99,7 @@ func (n *Namespace) Command(stdin, name string, args ...string) (string, error) 
 	return out.String(), nil
 }
 
-// NFT loads text in the language of the nft tool.
+// NFT loads a script in the language of the nft tool.
 func (n *Namespace) NFT(t testing.TB, text string) {
 	t.Helper()
 	if _, err := exec.LookPath("nft"); err != nil {

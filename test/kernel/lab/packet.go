@@ -25,25 +25,25 @@ const (
 	ACK uint8 = 0x10
 )
 
-// Packet is an IP packet, as it is sent by hand or as the witness saw it.
+// Packet is an IP packet, sent by hand or seen by the witness.
 type Packet struct {
 	Src, Dst netip.Addr
 	Protocol uint8
 	// ID is the identification of an IPv4 packet, or the flow label of an IPv6 packet. Zero lets the kernel choose.
 	ID uint16
-	// SrcPort and DstPort count for TCP, UDP and SCTP. SrcPort is the identifier of an ICMP or ICMPv6 echo.
+	// SrcPort and DstPort apply to TCP, UDP and SCTP. SrcPort is the identifier of an ICMP or ICMPv6 echo.
 	SrcPort, DstPort uint16
 	// Flags of a TCP packet.
 	Flags uint8
-	// Type and Code count for ICMP and ICMPv6.
+	// Type and Code apply to ICMP and ICMPv6.
 	Type, Code uint8
 	// Chunk is the type of the first chunk of an SCTP packet; 1 is INIT, 2 INIT ACK.
 	Chunk uint8
-	// Payload is what follows the header of TCP, UDP, ICMP (behind its eight bytes) or of IP itself.
+	// Payload follows the header of TCP, UDP, ICMP (after its eight bytes) or of IP itself.
 	Payload []byte
 }
 
-// String gives the packet on one line.
+// String returns the packet as one line.
 func (p Packet) String() string {
 	s := fmt.Sprintf("%s > %s protocol %d", p.Src, p.Dst, p.Protocol)
 	switch p.Protocol {
@@ -55,7 +55,7 @@ func (p Packet) String() string {
 	return s
 }
 
-// Bytes gives the packet as it is on the wire, with the checksums that conntrack looks at.
+// Bytes returns the packet as it is on the wire, with the checksums that conntrack checks.
 func (p Packet) Bytes() []byte {
 	body := p.body()
 	if p.Src.Is4() {
@@ -130,7 +130,7 @@ func (p Packet) icmp() []byte {
 	return append(b, p.Payload...)
 }
 
-// sctp gives a packet with one chunk that looks like an INIT or INIT ACK.
+// sctp returns a packet with one chunk that looks like an INIT or INIT ACK.
 func (p Packet) sctp() []byte {
 	b := make([]byte, 32)
 	p.ports(b)
@@ -174,8 +174,8 @@ func checksum(b []byte) uint16 {
 	return ^uint16(sum)
 }
 
-// parse reads a packet that begins with its IP header, and false if it is none. What follows an IPv6 header that is
-// not the last one is not looked into.
+// parse reads a packet that begins with its IP header, and returns false if it is not one. It does not look behind an
+// IPv6 header that is not the last one.
 func parse(b []byte) (Packet, bool) {
 	var p Packet
 	switch {
@@ -222,8 +222,8 @@ func (p *Packet) parseBody(b []byte) {
 	}
 }
 
-// Inject sends a packet from inside the namespace, whatever its source address says. It goes out as the namespace's
-// own packets do.
+// Inject sends a packet from inside the namespace, whatever its source address is. It leaves as the namespace's own
+// packets do.
 func (n *Namespace) Inject(p Packet) error {
 	return n.Do(func() error {
 		s, err := openInjector(p.Dst.Is4())
@@ -258,10 +258,10 @@ func inject(fd int, p Packet) error {
 	return nil
 }
 
-// Injector sends packets by hand from inside one namespace, many of them.
+// Injector sends many packets by hand from inside one namespace.
 type Injector struct{ v4, v6 int }
 
-// Injector opens the sockets; they close with the test.
+// Injector opens the sockets. They are closed when the test ends.
 func (l *Lab) Injector(n *Namespace) *Injector {
 	l.t.Helper()
 	i := &Injector{}
@@ -277,7 +277,7 @@ func (l *Lab) Injector(n *Namespace) *Injector {
 	return i
 }
 
-// Send sends a packet. It must not be called from several goroutines at once.
+// Send sends a packet. It must not be called concurrently.
 func (i *Injector) Send(p Packet) error {
 	if p.Dst.Is4() {
 		return inject(i.v4, p)

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Range is a node that packets are shot through: whoever they claim to come from and go to, they cross the node's hooks
-// as such packets do, and nobody is there to receive or answer them.
+// Range is a node that packets are shot through. Whatever source and destination a packet has, it crosses the node's
+// hooks as such packets do, and nobody is there to receive or answer it.
 type Range struct {
 	Node *Namespace
 	// Witness of the node's hooks.
@@ -24,7 +24,7 @@ type Range struct {
 	bridged *gun // a pod's end of the bridge
 	routed  *gun // the other end of the uplink
 	own     *Injector
-	// bridge and target are where a pod sends what is to be routed, and what is for another pod.
+	// bridge and target are where a pod sends packets that are to be routed, and packets for another pod.
 	bridge, target, uplink net.HardwareAddr
 }
 
@@ -34,7 +34,8 @@ type gun struct {
 	mac       net.HardwareAddr
 }
 
-// NewRange makes a node with addresses on the bridge of its pods, of whose networks these are, and on its uplink.
+// NewRange returns a node with addresses on its uplink and on the bridge of its pods. The pods' addresses are of the
+// bridge's networks.
 func NewRange(t testing.TB, pods, uplink []netip.Prefix) *Range {
 	t.Helper()
 	r := &Range{t: t, Node: newNamespace(t, "node"), target: net.HardwareAddr{0x02, 0, 0, 0, 0, 9}}
@@ -45,7 +46,7 @@ func NewRange(t testing.TB, pods, uplink []netip.Prefix) *Range {
 	for _, n := range []*Namespace{left, right, outside} {
 		n.Sysctl(t, "net/ipv6/conf/default/disable_ipv6=1")
 	}
-	l := &Lab{t: t} // for its way to make links
+	l := &Lab{t: t} // for its methods that create links
 	r.bridge = net.HardwareAddr{0x02, 0, 0, 0, 0, 1}
 	snooping := false
 	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "cni0", HardwareAddr: r.bridge}, MulticastSnooping: &snooping}
@@ -57,7 +58,7 @@ func NewRange(t testing.TB, pods, uplink []netip.Prefix) *Range {
 		ends[i] = end
 	}
 	here, there := l.wire(r.Node, "eth0", outside, "eth0")
-	// Nobody answers, so nobody is asked for its link address.
+	// Nobody answers, so nobody is asked for a link address.
 	for _, link := range []netlink.Link{bridge, here} {
 		l.check(r.Node.links.LinkSetARPOff(link), "ARP off")
 		l.check(r.Node.links.LinkSetUp(link), "up")
@@ -78,8 +79,8 @@ func NewRange(t testing.TB, pods, uplink []netip.Prefix) *Range {
 	return r
 }
 
-// waitOwn waits until the kernel takes the addresses for its own. With IPv6 it does some time after it was given
-// them, and until then a rule on packets from the node itself does not match.
+// waitOwn waits until the kernel treats the addresses as its own. With IPv6 that happens some time after they are
+// added, and until then a rule on packets from the node itself does not match.
 func (n *Namespace) waitOwn(t testing.TB, prefixes ...netip.Prefix) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
@@ -99,7 +100,7 @@ func (n *Namespace) waitOwn(t testing.TB, prefixes ...netip.Prefix) {
 			return
 		}
 		if time.Now().After(end) {
-			t.Fatalf("namespace %s: not all of %v became its own", n.Name, prefixes)
+			t.Fatalf("namespace %s: not all of %v became local", n.Name, prefixes)
 		}
 	}
 }
@@ -129,7 +130,7 @@ func (g *gun) send(to net.HardwareAddr, p Packet) error {
 }
 
 // Shoot sends a packet: from the node itself if its source is an address of the node, from the bridge if it is one of a
-// pod, else from the uplink. An error unix.EPERM is how the node's output hook says that it dropped the packet.
+// pod, else from the uplink. The error unix.EPERM means that the node's output hook dropped the packet.
 func (r *Range) Shoot(p Packet) error {
 	switch {
 	case r.isNode(p.Src):
@@ -143,7 +144,7 @@ func (r *Range) Shoot(p Packet) error {
 	}
 }
 
-// Crosses says whether a packet crosses the forward or the output hook: it is for one host, and not for the node.
+// Crosses reports whether a packet crosses the forward or the output hook: it is for a single host other than the node.
 func (r *Range) Crosses(p Packet) bool {
 	for _, a := range []netip.Addr{p.Src, p.Dst} {
 		if a.IsMulticast() || a.IsLoopback() || a.IsUnspecified() || a.IsLinkLocalUnicast() || a.Is4() && (a.As4()[0] == 0 || a.As4()[0] >= 240) {

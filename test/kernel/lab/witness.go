@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Priorities of the witness's base chains; what is judged between them is what the witness can tell: iptables stands at 0,
-// our nftables table at 5.
+// Priorities of the witness's base chains. The witness can only tell what is judged between them: iptables is at 0, our
+// nftables table at 5.
 const (
 	beforePriority = -1
 	afterPriority  = 6
@@ -47,8 +47,8 @@ const logGroup = 7
 // Sight is how often packets were seen before and after the place where policies are enforced.
 type Sight struct{ Before, After int }
 
-// Witness sees what becomes of packets in the node's forward and output hooks. It makes a packet that is dropped
-// visible at once: it arrives before, and does not arrive after. Nobody has to wait for a timeout.
+// Witness observes what happens to packets in the node's forward and output hooks. It shows at once that a packet is
+// dropped: it arrives before the enforcement point and not after it. Nobody has to wait for a timeout.
 type Witness struct {
 	node  *Namespace
 	conn  *netlink.Conn
@@ -57,7 +57,7 @@ type Witness struct {
 	mu    sync.Mutex
 	seen  []sighting
 	err   error
-	fresh chan struct{} // closed with the next sighting
+	fresh chan struct{} // closed at the next sighting
 }
 
 type sighting struct {
@@ -65,13 +65,13 @@ type sighting struct {
 	after bool
 }
 
-// Witness begins to watch the node's hooks.
+// Witness starts to watch the node's hooks.
 func (l *Lab) Witness() *Witness {
 	l.t.Helper()
 	return NewWitness(l.t, l.Node)
 }
 
-// NewWitness begins to watch a namespace's hooks, until the test ends.
+// NewWitness starts to watch a namespace's hooks, until the test ends.
 func NewWitness(t testing.TB, n *Namespace) *Witness {
 	t.Helper()
 	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: n.FD()})
@@ -93,8 +93,8 @@ func NewWitness(t testing.TB, n *Namespace) *Witness {
 			t.Fatalf("witness: bind to the log group: %v", err)
 		}
 	}
-	// The rules come last. A packet that is logged while a request waits for its acknowledgement would be taken for
-	// the answer ("mismatched sequence").
+	// The rules come last. A packet that is logged while a request waits for its acknowledgement would be taken for the
+	// answer ("mismatched sequence").
 	n.NFT(t, fmt.Sprintf(witnessTable, beforePriority, afterPriority, logGroup))
 	w := &Witness{node: n, conn: conn, fresh: make(chan struct{}), ended: make(chan struct{})}
 	go func() {
@@ -110,22 +110,22 @@ func (w *Witness) hangUp() {
 	<-w.ended
 }
 
-// Close makes the witness go before the test ends; it costs each packet more than the rules do.
+// Close removes the witness before the test ends. It costs each packet more than the rules do.
 func (w *Witness) Close(t testing.TB) {
 	t.Helper()
 	w.node.NFT(t, "delete table inet witness")
 	w.hangUp()
 }
 
-// bindLogGroup gives the attributes of two configuration messages: one that asks for the group's packets, one that
-// asks for each of them at once and whole.
+// bindLogGroup returns the attributes of two configuration messages: one asks for the group's packets, the other asks
+// for each packet immediately and in full.
 func bindLogGroup() [][]byte {
 	const (
 		cmd, mode, threshold = 1, 2, 5 // NFULA_CFG_CMD, _MODE, _QTHRESH
 		bind, packet         = 1, 2    // NFULNL_CFG_CMD_BIND, NFULNL_COPY_PACKET
 	)
 	encode := func(list ...netlink.Attribute) []byte {
-		b, _ := netlink.MarshalAttributes(list) // fails on attributes above 64 KiB only
+		b, _ := netlink.MarshalAttributes(list) // fails only on attributes above 64 KiB
 		return b
 	}
 	return [][]byte{
@@ -187,7 +187,7 @@ func (w *Witness) Reset() {
 	w.seen = nil
 }
 
-// Count says how often the matching packets were seen.
+// Count returns how often the matching packets were seen.
 func (w *Witness) Count(match func(*Packet) bool) (Sight, error) {
 	s, _, err := w.count(match)
 	return s, err
@@ -209,17 +209,17 @@ func (w *Witness) count(match func(*Packet) bool) (Sight, <-chan struct{}, error
 	return s, w.fresh, w.err
 }
 
-// Key tells packets that were given an ID of their own.
+// Key identifies packets that have an ID of their own.
 type Key struct {
 	Src, Dst netip.Addr
 	Protocol uint8
 	ID       uint16
 }
 
-// Key gives the packet's key.
+// Key returns the packet's key.
 func (p *Packet) Key() Key { return Key{p.Src, p.Dst, p.Protocol, p.ID} }
 
-// Tally says how often each packet was seen, and gives a channel that is closed when another one is.
+// Tally returns how often each packet was seen, and a channel that is closed when another one is seen.
 func (w *Witness) Tally() (map[Key]Sight, <-chan struct{}, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -237,12 +237,12 @@ func (w *Witness) Tally() (map[Key]Sight, <-chan struct{}, error) {
 	return out, w.fresh, w.err
 }
 
-// settleTime is how long a packet may take from before to after. Both happen in one go of the kernel, far below a
-// millisecond unless the processor is taken away in between.
+// settleTime is how long a packet may take from before to after. The kernel does both in one go, in far less than a
+// millisecond unless the thread loses the processor in between.
 const settleTime = 30 * time.Millisecond
 
 // Await waits until the matching packets have been seen enough times before, and then until as many have been seen
-// after or are not to be expected any more.
+// after or no more of them can be expected.
 func (w *Witness) Await(ctx context.Context, enough int, match func(*Packet) bool) (Sight, error) {
 	for {
 		s, fresh, err := w.count(match)
@@ -278,7 +278,7 @@ func (w *Witness) settle(ctx context.Context, match func(*Packet) bool) (Sight, 
 	}
 }
 
-// Dump logs what was seen, for the message of a failed test.
+// Dump logs what was seen, for a failed test.
 func (w *Witness) Dump(t testing.TB, match func(*Packet) bool) {
 	t.Helper()
 	w.mu.Lock()

@@ -10,8 +10,8 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 )
 
-// Clone returns a copy that shares no chain, set, slice of rules or map of elements with r. Matches are values that nobody
-// changes, so rules share them.
+// Clone returns a copy that shares no chain, set, slice of rules or map of elements with r. Rules share matches, which
+// are never modified.
 func Clone(r *ruleset.Ruleset) *ruleset.Ruleset {
 	c := ruleset.New()
 	for name, chain := range r.Chains {
@@ -25,9 +25,9 @@ func Clone(r *ruleset.Ruleset) *ruleset.Ruleset {
 	return c
 }
 
-// Equal reports whether two rulesets are the same to packets and to people who read their rules. The comments of chains and
-// sets do not count: the kernel cannot change them on an existing object, and change.Diff does not replace an object for
-// its comment. The comments of rules do.
+// Equal reports whether two rulesets are the same to packets and to people who read their rules. The comments of chains
+// and sets do not count: the kernel cannot change them on an existing object, and change.Diff does not replace an
+// object because of its comment. The comments of rules do.
 func Equal(a, b *ruleset.Ruleset) bool {
 	return maps.EqualFunc(a.Sets, b.Sets, func(x, y *ruleset.Set) bool {
 		return x.SameKind(y) && maps.Equal(x.Elems, y.Elems)

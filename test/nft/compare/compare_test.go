@@ -11,7 +11,7 @@ import (
 func TestDifferenceIsReadable(t *testing.T) {
 	a, b := gen.Every(), gen.Every()
 	if d := Difference(a, b); d != "" || !Equal(a, b) {
-		t.Fatalf("difference of equals:\n%s", d)
+		t.Fatalf("difference between equal rulesets:\n%s", d)
 	}
 	delete(b.Sets["pods4"].Elems, ruleset.Elem{A: netip.MustParseAddr("10.0.0.9")})
 	b.Sets["ingress4"].Elems[ruleset.Elem{A: netip.MustParseAddr("10.0.0.1")}] = ruleset.Verdict{Kind: ruleset.Drop}

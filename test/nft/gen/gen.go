@@ -1,4 +1,4 @@
-// Package gen makes nftables rulesets for tests: one with everything in it, and random ones that are consistent.
+// Package gen generates nftables rulesets for tests: one that contains everything, and random ones that are consistent.
 package gen
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/nft/trace"
 )
 
-// Small pools, so that random rulesets share names, addresses and ports.
+// The pools are small, so that random rulesets share names, addresses and ports.
 var (
 	pool4     = addrs("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.1.1", "192.168.0.1")
 	pool6     = addrs("fd00::1", "fd00::2", "fd00:1::1")
@@ -40,18 +40,18 @@ func addrs(texts ...string) []netip.Addr {
 	return out
 }
 
-// rulesetGen makes random consistent rulesets.
+// rulesetGen generates random consistent rulesets.
 type rulesetGen struct {
 	t       *rapid.T
 	foreign bool
 
 	r     *ruleset.Ruleset
 	order []string       // regular chains; each leads only to later ones
-	level map[string]int // of maps: elements lead to chains from here on, and only earlier chains name the map
+	level map[string]int // of maps: elements lead to chains from this level on, and only earlier chains name the map
 }
 
-// Ruleset draws a ruleset. foreign allows what only somebody else would make: sets and chains of other kinds under our
-// names, and foreign rules.
+// Ruleset draws a ruleset. foreign allows what only somebody else would create: sets and chains of other kinds under
+// our names, and foreign rules.
 func Ruleset(t *rapid.T, foreign bool) *ruleset.Ruleset {
 	g := &rulesetGen{t: t, foreign: foreign, r: ruleset.New(), level: map[string]int{}}
 	g.chains()
@@ -164,7 +164,7 @@ func elem(g *rulesetGen, typ ruleset.SetType) ruleset.Elem {
 	return ruleset.Elem{}
 }
 
-// fillIntervals takes disjoint pieces of a small stretch of addresses, sometimes with both ends of the family.
+// fillIntervals adds disjoint pieces of a small range of addresses, sometimes with both ends of the family.
 func (g *rulesetGen) fillIntervals(s *ruleset.Set) {
 	base := netip.MustParseAddr("10.0.0.0")
 	lowest, highest := netip.MustParseAddr("0.0.0.0"), netip.MustParseAddr("255.255.255.255")
@@ -196,7 +196,7 @@ func plus(a netip.Addr, n int) netip.Addr {
 	return a
 }
 
-// verdict leads to chains from a level on.
+// verdict draws a verdict. Jumps and gotos lead to chains of a level and above.
 func (g *rulesetGen) verdict(level int) ruleset.Verdict {
 	kinds := []ruleset.VerdictKind{ruleset.Accept, ruleset.Drop, ruleset.Return, ruleset.Continue}
 	if level < len(g.order) {
@@ -254,7 +254,7 @@ func (g *rulesetGen) match() ruleset.Match {
 	}, "match")
 }
 
-// setMatch looks up one of the sets that are there, or gives nil.
+// setMatch draws a match that looks up one of the existing sets, or returns nil.
 func (g *rulesetGen) setMatch(level int) ruleset.Match {
 	names := slices.Sorted(maps.Keys(g.r.Sets))
 	if len(names) == 0 || g.bool("no set") {
@@ -289,7 +289,7 @@ func matchFor(s *ruleset.Set, end ruleset.End, proto uint8) ruleset.Match {
 	return nil
 }
 
-// Packet draws a packet that random rulesets often say something about.
+// Packet draws a packet whose fields random rulesets often match.
 func Packet(t *rapid.T) trace.Packet {
 	g := &rulesetGen{t: t}
 	pool := pool4

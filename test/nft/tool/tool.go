@@ -14,7 +14,7 @@ import (
 // NFT runs the nft tool on a script.
 type NFT func(script string, args ...string) error
 
-// New returns an NFT in a network namespace that vanishes with the test. The test is skipped if that is impossible.
+// New returns an NFT in a network namespace that vanishes with the test. It skips the test if that is impossible.
 func New(t testing.TB) NFT {
 	t.Helper()
 	if _, err := exec.LookPath("nft"); err != nil {

@@ -12,14 +12,14 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 )
 
-// Packet is what the rules can know of a packet. Source and destination are of one family.
+// Packet is what rules can know about a packet. Source and destination are of one family.
 type Packet struct {
 	Src, Dst netip.Addr
 	// Protocol is the number of the transport protocol.
 	Protocol uint8
-	// DstPort counts for TCP, UDP and SCTP only.
+	// DstPort applies to TCP, UDP and SCTP only.
 	DstPort uint16
-	// ICMPType counts for ICMPv6 only.
+	// ICMPType applies to ICMPv6 only.
 	ICMPType uint8
 	// SYN is set if a TCP packet opens a connection.
 	SYN bool
@@ -40,9 +40,10 @@ type Step struct {
 	Chain string
 	// Rule is the rule's index in Chain, or -1 at the end of the evaluation of a base chain, where its policy decides.
 	Rule int
-	// Comment is that of the rule.
+	// Comment is the rule's comment.
 	Comment string
-	// Map is the verdict map that the verdict comes from, and Key the element. Both are empty if it is the rule's own.
+	// Map is the verdict map that the verdict comes from, and Key the element. Both are empty if the verdict is the rule's
+	// own.
 	Map, Key string
 	Verdict  ruleset.Verdict
 }
@@ -107,7 +108,7 @@ type tracer struct {
 	steps  []Step
 }
 
-// position is a rule: the one that is next.
+// position is the rule to evaluate next.
 type position struct {
 	chain *ruleset.Chain
 	rule  int
@@ -150,8 +151,8 @@ func (t *tracer) base(chain *ruleset.Chain) ruleset.Verdict {
 	return ruleset.Verdict{Kind: ruleset.Drop}
 }
 
-// chain goes on from a position until a rule decides or the chain ends, which counts as a return. The position is then
-// after that rule.
+// chain evaluates rules from a position on until one decides or the chain ends, which counts as a return. The position
+// is then after that rule.
 func (t *tracer) chain(at *position) ruleset.Verdict {
 	for at.rule < len(at.chain.Rules) {
 		step, matched := t.rule(at.chain, at.rule)

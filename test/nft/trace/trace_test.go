@@ -17,8 +17,8 @@ import (
 func addr(s string) netip.Addr     { return netip.MustParseAddr(s) }
 func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 
-// chains makes a ruleset of chains written in short: "name: rule; rule", where a rule is a verdict, or words
-// that name a match before it.
+// chains returns a ruleset of chains in short form: "name: rule; rule", where a rule is a verdict, or a verdict after
+// words that name a match.
 func chains(texts ...string) *ruleset.Ruleset {
 	r := ruleset.New()
 	for _, text := range texts {

@@ -137,7 +137,7 @@ COMMIT
 	}
 }
 
-// TestBridgeNames: whatever the name of a bridge, the rule is read back as it was written.
+// TestBridgeNames checks that the rule is read back as it was written, whatever the name of the bridge.
 func TestBridgeNames(t *testing.T) {
 	for _, name := range []string{"cni0", "br-0123456789ab", "br@lan", "br#1", "br(x)"} {
 		rule := ruleset.Rule{Bridge: name, Target: ruleset.Target{Kind: ruleset.Goto, Chain: ruleset.Prefix + "BRIDGE"}}.String()

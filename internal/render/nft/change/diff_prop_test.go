@@ -14,7 +14,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/nft/trace"
 )
 
-// checkDiff leads a Model from a to b by a difference, and checks all that Diff promises.
+// checkDiff applies a difference to a Model, from a to b, and checks all that Diff promises.
 func checkDiff(t *rapid.T, a, b *ruleset.Ruleset, dirty *ruleset.Dirty, oldKernel bool) {
 	m := model.New()
 	m.Before62 = oldKernel
@@ -31,7 +31,7 @@ func checkDiff(t *rapid.T, a, b *ruleset.Ruleset, dirty *ruleset.Dirty, oldKerne
 			got, gotSteps := trace.Trace(m.Tables["t"], h, p)
 			want, wantSteps := trace.Trace(b, h, p)
 			if got != want {
-				t.Fatalf("after update, %s of %+v: %s, not %s\n%v\n%v\n%s", h, p, got, want, gotSteps, wantSteps, describe(update))
+				t.Fatalf("after update, %s of %+v: %s, want %s\n%v\n%v\n%s", h, p, got, want, gotSteps, wantSteps, describe(update))
 			}
 		}
 	}
@@ -42,7 +42,7 @@ func checkDiff(t *rapid.T, a, b *ruleset.Ruleset, dirty *ruleset.Dirty, oldKerne
 		t.Fatalf("not as desired:\n%supdate: %sprune: %s", d, describe(update), describe(prune))
 	}
 	if update, prune := change.Diff("t", m.Tables["t"], b, nil); !update.Empty() || !prune.Empty() {
-		t.Fatalf("something is left to do:\n%s%s", update, prune)
+		t.Fatalf("the second difference is not empty:\n%s%s", update, prune)
 	}
 }
 
@@ -74,12 +74,12 @@ func TestDiffIsStable(t *testing.T) {
 		update, prune := change.Diff("t", a, b, nil)
 		again, pruneAgain := change.Diff("t", compare.Clone(a), compare.Clone(b), nil)
 		if update.String() != again.String() || prune.String() != pruneAgain.String() {
-			t.Fatalf("two differences of the same:\n%s\n%s", update, again)
+			t.Fatalf("two differences of the same rulesets:\n%s\n%s", update, again)
 		}
 	})
 }
 
-// In parts, a transaction leads to the same content, and no part is larger than asked.
+// A transaction in parts leads to the same content, and no part is larger than requested.
 func TestSplit(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := gen.Ruleset(t, false)
@@ -100,7 +100,7 @@ func TestSplit(t *testing.T) {
 			}
 		}
 		if d := compare.Difference(m.Tables["t"], b); d != "" {
-			t.Fatalf("not the whole:\n%s", d)
+			t.Fatalf("the parts do not add up:\n%s", d)
 		}
 		if total < update.Cost() {
 			t.Fatalf("parts cost %d, the whole %d", total, update.Cost())
@@ -108,7 +108,7 @@ func TestSplit(t *testing.T) {
 	})
 }
 
-// drawDirty names what differs, and a little more.
+// drawDirty returns the names of what differs, and a few more.
 func drawDirty(t *rapid.T, a, b *ruleset.Ruleset) *ruleset.Dirty {
 	rarely := func(n int, label string) bool { return rapid.IntRange(0, n-1).Draw(t, label) == n-1 }
 	d := ruleset.NewDirty()

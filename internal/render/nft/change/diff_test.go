@@ -14,8 +14,8 @@ import (
 
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
-// oneSet is a table with a set, a chain that uses it if it can, and a chain that our table does not have and
-// that may use anything.
+// oneSet returns a table with a set, a chain that uses it if it can, and a chain that we do not want and that may use
+// anything.
 func oneSet(s ruleset.Set, elems ...ruleset.Elem) *ruleset.Ruleset {
 	s.Elems = map[ruleset.Elem]ruleset.Verdict{}
 	for _, e := range elems {
@@ -85,7 +85,7 @@ create chain inet t c { comment "no reason"; }
 	}
 }
 
-// What hangs on a regular chain that stands where a base chain belongs is taken down and put up again.
+// A regular chain in the place of a base chain is replaced: what leads to it is removed and added back.
 func TestDiffReleasesChainInTheWay(t *testing.T) {
 	have := gen.Every()
 	have.Chains["forward"].Hook = nil
@@ -110,7 +110,7 @@ func TestDiffReleasesChainInTheWay(t *testing.T) {
 	}
 }
 
-// A doomed chain that an element leads to is released by update and removed by prune.
+// A chain to be deleted to which an element leads is released by update and removed by prune.
 func TestDiffPrunesMap(t *testing.T) {
 	have, want := gen.Every(), gen.Every()
 	delete(want.Sets, "ingress4")
@@ -159,6 +159,6 @@ func TestSplitCutsElements(t *testing.T) {
 		t.Errorf("parts:\n%s", strings.Join(got, "---\n"))
 	}
 	if change.Split(nil, 4) != nil || (*change.Tx)(nil).Cost() != 0 {
-		t.Error("nothing has parts")
+		t.Error("an empty transaction has parts")
 	}
 }

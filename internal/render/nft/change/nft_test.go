@@ -11,8 +11,8 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/nft/tool"
 )
 
-// What Text returns is a table to the nft tool and the kernel, and holds what it should: deleting all of it piece by piece
-// succeeds only then.
+// The nft tool and the kernel accept what Text returns as a table with the right content: only then can all of it be
+// deleted piece by piece.
 func TestTextLoads(t *testing.T) {
 	nft := tool.New(t)
 	r := gen.Every()
@@ -24,8 +24,8 @@ func TestTextLoads(t *testing.T) {
 	}
 }
 
-// A difference written for the nft tool leads the kernel from one ruleset to another; the kernel accepts both
-// transactions. Afterwards a difference to nothing finds every object there.
+// A difference written for the nft tool leads the kernel from one ruleset to another, and the kernel accepts both
+// transactions. Afterwards a difference to an empty ruleset finds every object there.
 func TestDiffLoads(t *testing.T) {
 	nft := tool.New(t)
 	random := rapid.Custom(func(t *rapid.T) *ruleset.Ruleset { return gen.Ruleset(t, false) })

@@ -13,8 +13,8 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/nft/trace"
 )
 
-// What Prepare puts first is noticed by no packet, the rest completes the update, and no new element leads to a chain
-// that is made with it.
+// No packet is affected by what Prepare puts first, the rest completes the update, and no new element leads to a chain
+// of the same transaction.
 func TestPrepare(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := gen.Ruleset(t, false), gen.Ruleset(t, false)
@@ -31,7 +31,7 @@ func TestPrepare(t *testing.T) {
 			p := gen.Packet(t)
 			for _, h := range []ruleset.HookPoint{ruleset.Forward, ruleset.Output} {
 				if got, _ := trace.Trace(m.Tables["t"], h, p); !sameVerdict(got, a, h, p) {
-					t.Fatalf("%s of %+v notices:\n%s", h, p, describe(first))
+					t.Fatalf("%s of %+v is affected by:\n%s", h, p, describe(first))
 				}
 			}
 		}
@@ -70,8 +70,8 @@ func noneLeadsToNew(t *rapid.T, tx *change.Tx) {
 	}
 }
 
-// A pod that gets a chain of its own is led to it only once the chain is there, and a set is full before a rule looks
-// into it; an update that needs neither stays one transaction.
+// A pod that gets a chain of its own is led to it only once the chain exists, and a set is full before a rule looks it
+// up. An update that needs neither stays one transaction.
 func TestPrepareOfNewChain(t *testing.T) {
 	set := &ruleset.Set{Name: "m", Verdicts: true}
 	elems := func(chain string) change.AddElems {
@@ -94,6 +94,6 @@ func TestPrepareOfNewChain(t *testing.T) {
 	}
 	whole := &change.Tx{Ops: []change.Op{add, rule, elems("old")}}
 	if first, rest := change.Prepare(whole); !first.Empty() || rest.String() != whole.String() {
-		t.Errorf("split without need: %s%s", first, rest)
+		t.Errorf("split unnecessarily: %s%s", first, rest)
 	}
 }

@@ -25,7 +25,7 @@ func BenchmarkLoadNode(b *testing.B) {
 	}
 }
 
-// BenchmarkEncodeNode is the part of BenchmarkLoadNode that is not the kernel's.
+// BenchmarkEncodeNode is BenchmarkLoadNode without the kernel's part.
 func BenchmarkEncodeNode(b *testing.B) {
 	tx := load("t", made(node))
 	c := newConn(&fakeSocket{})
@@ -35,7 +35,7 @@ func BenchmarkEncodeNode(b *testing.B) {
 	}
 }
 
-// BenchmarkReadNode reads it back.
+// BenchmarkReadNode reads that table back.
 func BenchmarkReadNode(b *testing.B) {
 	c := newNamespace(b).open(b)
 	table := mustLoad(b, c, made(node))
@@ -71,7 +71,7 @@ func BenchmarkReplaceChain(b *testing.B) {
 	}
 }
 
-// BenchmarkNewPod makes a chain with rules and the map element that leads to it, and removes both.
+// BenchmarkNewPod adds a chain with rules and the map element that leads to it, and removes both.
 func BenchmarkNewPod(b *testing.B) {
 	c := newNamespace(b).open(b)
 	rs := made(node)
@@ -90,7 +90,7 @@ func BenchmarkNewPod(b *testing.B) {
 	}
 }
 
-// BenchmarkSets makes many sets of ten elements in one transaction, and deletes them one by one in another.
+// BenchmarkSets adds many sets of ten elements in one transaction, and deletes them one by one in another.
 func BenchmarkSets(b *testing.B) {
 	for _, n := range []int{300, 1000, 3000} {
 		rs := made(size{sets: n, elems: 10 * n, rulesPerChain: 1})

@@ -15,8 +15,8 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 )
 
-// TestEstablishedAndRelatedPass checks the one match that needs a connection: a reply and an ICMP error pass only
-// through it, and what opens a connection does not.
+// TestEstablishedAndRelatedPass checks the only match that needs a connection: a reply and an ICMP error pass only
+// through it, and a packet that opens a connection does not.
 func TestEstablishedAndRelatedPass(t *testing.T) {
 	ns := newNamespace(t)
 	c := ns.open(t)
@@ -86,8 +86,8 @@ func TestEstablishedAndRelatedPass(t *testing.T) {
 	})
 }
 
-// exchange sends a datagram to a port of this namespace and waits for what comes back. It must run on a thread of
-// the namespace.
+// exchange sends a datagram to a port of this namespace and waits for the answer. It must run on a thread of the
+// namespace.
 func exchange(port int) error {
 	conn, err := net.DialUDP("udp", nil, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
 	if err != nil {

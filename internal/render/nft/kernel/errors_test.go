@@ -19,8 +19,8 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/testns"
 )
 
-// TestRefusalNamesTheOperation checks that an error leads to the operation that the kernel refused first, that
-// nothing of the transaction was done, and that the next one works.
+// TestRefusalNamesTheOperation checks that an error names the operation that the kernel refused first, that no part of
+// the transaction took effect, and that the next transaction works.
 func TestRefusalNamesTheOperation(t *testing.T) {
 	c := newNamespace(t).open(t)
 	rs := sample()
@@ -51,7 +51,8 @@ func TestRefusalNamesTheOperation(t *testing.T) {
 		{change.AddElems{Table: table, Set: rs.Sets["dispatch4"], Elems: []ruleset.ElemVerdict{toNowhere}}, unix.ENOENT,
 			"add element 10.9.9.9 of set dispatch4"},
 	} {
-		// Something valid on both sides; what is behind would fail too, were the first refusal not the one named.
+		// Valid operations surround the refused one. Those after it would fail too if the error did not name the first
+		// refusal.
 		err := c.Commit(&change.Tx{Ops: []change.Op{
 			change.AddChain{Table: table, Chain: &ruleset.Chain{Name: "new"}}, tc.op,
 			change.AddChain{Table: table, Chain: &ruleset.Chain{Name: "new"}},
@@ -61,10 +62,10 @@ func TestRefusalNamesTheOperation(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", tc.want, err, tc.errno)
 		}
 		if d := compare.Difference(rs, mustRead(t, c, table)); d != "" {
-			t.Fatalf("after %q the kernel is changed:\n%s", err, d)
+			t.Fatalf("after %q the kernel's content has changed:\n%s", err, d)
 		}
 	}
-	// A loop is found only when all messages were valid.
+	// The kernel looks for loops only if all messages are valid.
 	loop := change.AddRule{Table: table, Chain: "in/dns", Rule: rule(jump("in/dns"), "")}
 	err := c.Commit(&change.Tx{Ops: []change.Op{change.FlushChain{Table: table, Chain: "in/web"}, loop}})
 	if !errors.Is(err, unix.ELOOP) && !errors.Is(err, unix.EMLINK) {
@@ -76,8 +77,8 @@ func TestRefusalNamesTheOperation(t *testing.T) {
 	}
 }
 
-// TestInvalidValuesAreNotSent checks that a value that has no form in the kernel is an error and not something
-// else.
+// TestInvalidValuesAreNotSent checks that a value that has no form in the kernel is an error, and is not sent as
+// something else.
 func TestInvalidValuesAreNotSent(t *testing.T) {
 	sock := &fakeSocket{}
 	c := newConn(sock)
@@ -121,7 +122,7 @@ func TestInvalidValuesAreNotSent(t *testing.T) {
 	}
 	for _, tx := range []*change.Tx{nil, {}, {Ops: []change.Op{change.AddElems{Set: &ruleset.Set{}}}}} {
 		if err := c.Commit(tx); err != nil || sock.sent > 0 {
-			t.Errorf("a transaction without content: %v, sent %d", err, sock.sent)
+			t.Errorf("an empty transaction: %v, sent %d", err, sock.sent)
 		}
 	}
 }
@@ -162,7 +163,7 @@ func dropNetAdmin() error {
 	return unix.Capset(&head, &data[0])
 }
 
-// TestErrorsOfOpen checks what is made of the error numbers that cannot be had on this machine.
+// TestErrorsOfOpen checks the errors for error numbers that cannot be provoked on this machine.
 func TestErrorsOfOpen(t *testing.T) {
 	for errno, want := range map[syscall.Errno]error{
 		unix.EPROTONOSUPPORT: ErrNoNFTables, // no nfnetlink
@@ -179,8 +180,8 @@ func TestErrorsOfOpen(t *testing.T) {
 	}
 }
 
-// TestSmallBuffers checks that a transaction that does not fit is refused as such, and that lost answers are not
-// taken for success.
+// TestSmallBuffers checks that a transaction that does not fit is refused as such, and that lost answers are not taken
+// as success.
 func TestSmallBuffers(t *testing.T) {
 	ns := newNamespace(t)
 	big, small := ns.open(t), ns.open(t, withBuffer(4096))
@@ -193,7 +194,7 @@ func TestSmallBuffers(t *testing.T) {
 	if err := small.Commit(tx); !errors.Is(err, ErrTooLarge) || errors.Is(err, ErrUnknown) {
 		t.Errorf("large transaction: %v", err)
 	}
-	// Each of these fails, and each failure is answered: more than the small receive buffer holds.
+	// Each of these fails and is answered: more than the small receive buffer holds.
 	tx = &change.Tx{}
 	for range 60 {
 		tx.Add(change.FlushChain{Table: table, Chain: "no"})
@@ -208,7 +209,7 @@ func TestSmallBuffers(t *testing.T) {
 	}
 }
 
-// fakeSocket answers what a test tells it to.
+// fakeSocket answers what a test specifies.
 type fakeSocket struct {
 	sent    int
 	answers func(sent []byte) []any // datagrams ([]byte) and errors
@@ -240,7 +241,7 @@ func (f *fakeSocket) receive(b []byte, _ time.Duration) (int, error) {
 
 func (f *fakeSocket) Close() error { return nil }
 
-// ackOf makes the answer, with an error number, to the message of b with an index.
+// ackOf returns the answer, with an error number, to the message of b with an index.
 func ackOf(b []byte, index int, errno unix.Errno) []byte {
 	k := 0
 	for m := range messages(b) {
@@ -258,8 +259,7 @@ func ackOf(b []byte, index int, errno unix.Errno) []byte {
 	return nil
 }
 
-// TestOutcome goes through what may come back for a transaction of two operations, messages one and two of
-// the batch.
+// TestOutcome tries the possible answers to a transaction of two operations, messages one and two of the batch.
 func TestOutcome(t *testing.T) {
 	tx := &change.Tx{Ops: []change.Op{
 		change.FlushChain{Table: "t", Chain: "a"}, change.FlushChain{Table: "t", Chain: "b"}}}
@@ -290,18 +290,18 @@ func TestOutcome(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 			if errors.Is(err, ErrUnknown) != errors.Is(tc.is, ErrUnknown) {
-				t.Errorf("whether it is known: %v", err)
+				t.Errorf("whether the outcome is known: %v", err)
 			}
-			// What came back must not disturb the next transaction.
+			// These answers must not disturb the next transaction.
 			sock.answers = func(b []byte) []any { return []any{ackOf(b, 2, 0)} }
 			if err := c.Commit(tx); err != nil {
-				t.Errorf("the next one: %v", err)
+				t.Errorf("the next transaction: %v", err)
 			}
 		})
 	}
 }
 
-// TestLateAnswer checks that an answer to an earlier transaction is not taken for the one to the next.
+// TestLateAnswer checks that the answer to an earlier transaction is not taken as the answer to the next.
 func TestLateAnswer(t *testing.T) {
 	tx := &change.Tx{Ops: []change.Op{change.FlushChain{Table: "t", Chain: "a"}}}
 	var late []byte

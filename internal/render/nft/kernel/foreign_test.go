@@ -12,8 +12,8 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/nft/compare"
 )
 
-// TestForeignChangesAreSeenAndRepaired lets the nft tool change our table. Reading must show the change, and the
-// difference to what we want must undo it.
+// TestForeignChangesAreSeenAndRepaired changes our table with the nft tool. Reading must show the change, and the
+// difference from what we want must undo it.
 func TestForeignChangesAreSeenAndRepaired(t *testing.T) {
 	ns := newNamespace(t)
 	c := ns.open(t)
@@ -73,7 +73,7 @@ func TestForeignChangesAreSeenAndRepaired(t *testing.T) {
 	}
 }
 
-// whatIsForeign says in what way got differs from rs.
+// whatIsForeign returns how got differs from rs.
 func whatIsForeign(rs, got *ruleset.Ruleset) string {
 	rules, elems := func(r *ruleset.Ruleset) (n int) {
 		for _, ch := range r.Chains {
@@ -131,7 +131,7 @@ func TestForeignTable(t *testing.T) {
 	if d := compare.Difference(sample(), mustRead(t, c, table)); d != "" {
 		t.Error(d)
 	}
-	// Others of the same name, and their content, are not ours.
+	// Other tables of the same name, and their content, are not ours.
 	ns.must(t, "nft", "add table ip "+table)
 	ns.must(t, "nft", "add chain ip "+table+" x")
 	ns.must(t, "nft", "add table inet other")
@@ -145,7 +145,7 @@ func TestForeignTable(t *testing.T) {
 	}
 }
 
-// TestRulesOfTheNftTool checks the decoding against rules that the nft tool encoded: it reads them as ours.
+// TestRulesOfTheNftTool checks the decoding with rules that the nft tool encoded: they are read as ours.
 func TestRulesOfTheNftTool(t *testing.T) {
 	ns := newNamespace(t)
 	c := ns.open(t)

@@ -13,7 +13,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 )
 
-// Generators of random values. Addresses come from few places, so that the edges of a family occur often.
+// Generators of random values. Addresses are drawn from few ranges, so that the edges of a family occur often.
 
 func drawFamily(t *rapid.T) ruleset.Family {
 	return rapid.SampledFrom([]ruleset.Family{ruleset.V4, ruleset.V6}).Draw(t, "family")
@@ -34,8 +34,8 @@ func drawAddr(t *rapid.T, v4 bool) netip.Addr {
 	}
 	b := make([]byte, n)
 	switch rapid.IntRange(0, 3).Draw(t, "kind of address") {
-	case 0: // near the first
-	case 1: // near the last
+	case 0: // near the lowest
+	case 1: // near the highest
 		for k := range b {
 			b[k] = 0xff
 		}
@@ -66,7 +66,7 @@ func drawPrefix(t *rapid.T) netip.Prefix {
 	return netip.PrefixFrom(a, n).Masked()
 }
 
-// drawMatch draws a match that needs no set. Its body is a type switch in reverse: each case one type.
+// drawMatch draws a match that needs no set. Its body is a type switch in reverse, with one type a case.
 func drawMatch(t *rapid.T) ruleset.Match {
 	switch rapid.IntRange(0, 10).Draw(t, "match") {
 	case 0:
@@ -211,8 +211,8 @@ func drawRule(t *rapid.T, sets []*ruleset.Set, targets []string) ruleset.Rule {
 	return r
 }
 
-// drawRuleset draws a ruleset that the kernel takes. Chains lead only to those with a higher number, and maps
-// only to the last ones, so that there is no loop.
+// drawRuleset draws a ruleset that the kernel accepts. Chains lead only to those with a higher number, and maps only to
+// the last ones, so that there is no loop.
 func drawRuleset(t *rapid.T) *ruleset.Ruleset {
 	rs := ruleset.New()
 	leaves := []string{"leaf/1", "leaf/2"}

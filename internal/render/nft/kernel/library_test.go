@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestEncodingIsThatOfTheLibrary holds each kind of expression against what github.com/google/nftables writes.
+// TestEncodingIsThatOfTheLibrary compares each kind of expression with what github.com/google/nftables writes.
 func TestEncodingIsThatOfTheLibrary(t *testing.T) {
 	verdict := expr.VerdictKind(unix.NFT_GOTO)
 	bitwise := &expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: []byte{255, 240, 0, 0}, Xor: []byte{0, 0, 0, 0}}
@@ -49,7 +49,7 @@ func TestEncodingIsThatOfTheLibrary(t *testing.T) {
 	}
 }
 
-// TestTooLongAttribute checks that nothing is cut silently.
+// TestTooLongAttribute checks that nothing is truncated silently.
 func TestTooLongAttribute(t *testing.T) {
 	var w writer
 	at := w.open(1)
@@ -66,7 +66,7 @@ func TestTooLongAttribute(t *testing.T) {
 	}
 }
 
-// FuzzReaders checks that no bytes make the readers fail in another way than by an error.
+// FuzzReaders checks that no input makes the readers fail other than with an error.
 func FuzzReaders(f *testing.F) {
 	b := newBatch(nil, 1)
 	for k, op := range load("t", sample()).Ops {

@@ -12,7 +12,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// TestNftListsTheSampleNaturally holds the encoding against the nft tool: it must list every rule in the form in
+// TestNftListsTheSampleNaturally compares the encoding with the nft tool, which must list every rule in the form in
 // which a person would have written it.
 func TestNftListsTheSampleNaturally(t *testing.T) {
 	ns := newNamespace(t)
@@ -22,7 +22,7 @@ func TestNftListsTheSampleNaturally(t *testing.T) {
 	listed = strings.ReplaceAll(listed, table, "sample")
 	golden(t, "testdata/sample.nft", listed)
 
-	// What nft lists it must be able to load.
+	// nft must be able to load what it lists.
 	ns.must(t, "nft", "delete", "table", "inet", table)
 	file := t.TempDir() + "/sample.nft"
 	if err := os.WriteFile(file, []byte(strings.Replace(listed, "table inet sample", "table inet "+table, 1)), 0o600); err != nil {
@@ -37,7 +37,7 @@ func TestNftListsTheSampleNaturally(t *testing.T) {
 
 var blanks = regexp.MustCompile(`[ \t]+`)
 
-// golden compares text with a file, apart from how it is broken into columns, which nft's versions do differently.
+// golden compares text with a file, ignoring column breaks, which differ between nft's versions.
 func golden(t *testing.T, file, got string) {
 	t.Helper()
 	if *update {

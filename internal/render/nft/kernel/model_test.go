@@ -15,7 +15,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/nft/compare"
 )
 
-// What random operations are made of: few enough names that they meet.
+// The parts of random operations. There are few names, so that operations often share one.
 var (
 	modelBases  = []string{"base", "other"}
 	modelChains = []string{"c0", "c1", "c2", "c3"}
@@ -143,7 +143,7 @@ func (g opGen) elem(set *ruleset.Set) ruleset.Elem {
 	return ruleset.Elem{A: drawn(g, v4)}
 }
 
-// interval draws addresses from one of three stretches: at the lowest address, somewhere, at the highest.
+// interval draws addresses from one of three ranges: at the lowest address, in the middle, at the highest.
 func (g opGen) interval(bases ...string) ruleset.Elem {
 	base := netip.MustParseAddr(drawn(g, bases))
 	first := g.number(8)
@@ -158,7 +158,7 @@ func addrPlus(a netip.Addr, n int) netip.Addr {
 	return a
 }
 
-// stage makes all chains and sets.
+// stage adds all chains and sets.
 func (g opGen) stage() *change.Tx {
 	tx := &change.Tx{}
 	tx.Add(change.AddTable{Table: g.table})
@@ -171,8 +171,8 @@ func (g opGen) stage() *change.Tx {
 	return tx
 }
 
-// The Model accepts what the kernel accepts, with the same outcome, and refuses what it refuses, with the same
-// error at the same operation. What the Model refuses as a mistake is not shown to the kernel.
+// The Model accepts what the kernel accepts, with the same outcome, and refuses what the kernel refuses, with the same
+// error at the same operation. What the Model refuses as a mistake is not sent to the kernel.
 func TestModelIsAsTheKernel(t *testing.T) {
 	ns := newNamespace(t)
 	conn := ns.open(t)
@@ -213,11 +213,11 @@ func TestModelIsAsTheKernel(t *testing.T) {
 			t.Fatalf("read: found %t, %v", found, err)
 		}
 		if d := compare.Difference(m.Tables[g.table], got); d != "" {
-			t.Fatalf("the kernel (+) holds something else than the Model (-):\n%s", d)
+			t.Fatalf("the kernel (+) and the Model (-) differ:\n%s", d)
 		}
 	})
 	if accepted < 10 || refused < 10 {
-		t.Errorf("%d transactions accepted, %d refused: this shows nothing", accepted, refused)
+		t.Errorf("%d transactions accepted, %d refused: the test proves nothing", accepted, refused)
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/nft/compare"
 )
 
-// interrupted is a transport on which something happens before one of the messages.
+// interrupted is a transport on which something happens before a given message.
 type interrupted struct {
 	transport
 	left   int
@@ -27,8 +27,9 @@ func (s *interrupted) send(b []byte) error {
 	return s.transport.send(b)
 }
 
-// TestCommitDuringRead has another replace the content before each message of a read in turn, some times. The read goes
-// on when the kernel has raised the generation and has the content still to replace, and must give the new one.
+// TestCommitDuringRead has another connection replace the content, several times before each message of a read in turn.
+// The read continues when the kernel has raised the generation but not yet replaced the content, and must return the
+// new content.
 func TestCommitDuringRead(t *testing.T) {
 	ns := newNamespace(t)
 	writer, watcher, reader := ns.open(t), ns.open(t), ns.open(t)
@@ -48,15 +49,15 @@ func TestCommitDuringRead(t *testing.T) {
 			go func() { done <- writer.Commit(tx) }()
 			for end := time.Now().Add(10 * time.Second); generation(t, watcher) == before; {
 				if time.Now().After(end) {
-					t.Fatal("the commit does not begin")
+					t.Fatal("the commit does not start")
 				}
 			}
 		}}
 		got := mustRead(t, reader, table)
 		if !happened {
-			t.Logf("a read is %d messages", k/times)
+			t.Logf("a read has %d messages", k/times)
 			if k < 10*times {
-				t.Error("this shows nothing")
+				t.Error("the read is too short to prove anything")
 			}
 			return
 		}
@@ -69,8 +70,8 @@ func TestCommitDuringRead(t *testing.T) {
 	}
 }
 
-// TestReadIsOneMoment reads while transactions replace the content: it must be that before or after one, or the
-// error that says that it could not be read.
+// TestReadIsOneMoment reads while transactions replace the content. Each read must return the content before or after a
+// transaction, or the error that it could not be read.
 func TestReadIsOneMoment(t *testing.T) {
 	ns := newNamespace(t)
 	writer, reader := ns.open(t), ns.open(t)
@@ -106,19 +107,19 @@ func TestReadIsOneMoment(t *testing.T) {
 		case compare.Equal(second, got):
 			seen[1]++
 		default:
-			t.Fatalf("a mixture; by the first content:\n%.2000s\nby the second:\n%.2000s",
+			t.Fatalf("a mixture; compared with the first content:\n%.2000s\nwith the second:\n%.2000s",
 				compare.Difference(first, got), compare.Difference(second, got))
 		}
 	}
 	finish()
-	t.Logf("%d reads gave %v", reads, seen)
+	t.Logf("%d reads returned %v", reads, seen)
 	if seen[0] == 0 || seen[1] == 0 {
-		t.Errorf("of %d reads %v succeeded: this shows nothing", reads, seen)
+		t.Errorf("of %d reads %v succeeded: the test proves nothing", reads, seen)
 	}
 }
 
-// slowReplacement gives the k-th transaction that replaces a table. It adds chains to another one first, or deletes
-// them, so that the kernel is busy for a while before it comes to the replacement.
+// slowReplacement returns the k-th transaction that replaces a table. It first adds chains to another table, or deletes
+// them, so that the kernel is busy for a while before it reaches the replacement.
 func slowReplacement(table string, rs *ruleset.Ruleset, other string, k int) *change.Tx {
 	tx := &change.Tx{}
 	for j := range 3000 {

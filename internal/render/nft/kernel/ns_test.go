@@ -29,7 +29,7 @@ func (n namespace) run(tb testing.TB, f func() error) {
 	}
 }
 
-// command runs a program inside the namespace and gives what it printed and whether it failed.
+// command runs a program inside the namespace and returns its output and whether it failed.
 func (n namespace) command(tb testing.TB, name string, args ...string) (string, error) {
 	tb.Helper()
 	if _, err := exec.LookPath(name); err != nil {
@@ -46,7 +46,7 @@ func (n namespace) command(tb testing.TB, name string, args ...string) (string, 
 	return out.String(), failed
 }
 
-// must is command for programs that must not fail.
+// must is command for programs that must succeed.
 func (n namespace) must(tb testing.TB, name string, args ...string) string {
 	tb.Helper()
 	out, err := n.command(tb, name, args...)
@@ -73,14 +73,14 @@ func (n namespace) open(tb testing.TB, opts ...Option) *Conn {
 // withBuffer sets the size in bytes of the socket buffers.
 func withBuffer(bytes int) Option { return func(o *options) { o.buffer = bytes } }
 
-// randomTable gives a table name that nobody else has.
+// randomTable returns a table name that nobody else uses.
 func randomTable() string {
 	var b [6]byte
 	_, _ = rand.Read(b[:])
 	return "test-" + hex.EncodeToString(b[:])
 }
 
-// load gives the transaction that makes a table with the content of rs.
+// load returns the transaction that creates a table with the content of rs.
 func load(table string, rs *ruleset.Ruleset) *change.Tx {
 	tx := &change.Tx{}
 	tx.Add(change.AddTable{Table: table, Comment: "made by a test"})
@@ -97,7 +97,7 @@ func commit(tb testing.TB, c *Conn, ops ...change.Op) {
 	}
 }
 
-// mustLoad makes a new table with the content of rs.
+// mustLoad creates a table with the content of rs.
 func mustLoad(tb testing.TB, c *Conn, rs *ruleset.Ruleset) string {
 	tb.Helper()
 	table := randomTable()

@@ -21,11 +21,11 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/nft/trace"
 )
 
-// Addresses of the test's namespace itself.
+// The addresses of the test's namespace.
 var local = map[ruleset.Family]netip.Addr{ruleset.V4: addr("192.0.2.77"), ruleset.V6: addr("2001:db8::77")}
 
-// blackHole gives the namespace an interface that takes packets to everywhere and loses them, in a namespace
-// that nobody listens in.
+// blackHole adds to the namespace an interface that accepts packets to every destination and loses them in a namespace
+// where nobody listens.
 func (n namespace) blackHole(tb testing.TB) {
 	tb.Helper()
 	nowhere := newNamespace(tb)
@@ -63,8 +63,7 @@ func (n namespace) blackHole(tb testing.TB) {
 	waitLocal(tb, h)
 }
 
-// waitLocal waits until the kernel takes the IPv6 address for its own, which it does some time after the link
-// is up.
+// waitLocal waits until the kernel treats the IPv6 address as its own, which happens some time after the link is up.
 func waitLocal(tb testing.TB, h *netlink.Handle) {
 	tb.Helper()
 	want := local[ruleset.V6].String() + "/128"
@@ -79,7 +78,7 @@ func waitLocal(tb testing.TB, h *netlink.Handle) {
 			}
 		}
 	}
-	tb.Fatalf("the kernel does not take %s for its own", want)
+	tb.Fatalf("the kernel does not treat %s as its own", want)
 }
 
 // sender sends packets with any header through the namespace's output hook.
@@ -122,7 +121,7 @@ func (n namespace) sender(tb testing.TB) *sender {
 	return s
 }
 
-// send says whether a packet passed the rules. The kernel reports a drop at the output hook to the sender.
+// send reports whether a packet passed the rules. The kernel reports a drop at the output hook to the sender.
 func (s *sender) send(p trace.Packet) (bool, error) {
 	s.count++
 	family := program.FamilyOf(p.Dst)
@@ -141,7 +140,7 @@ func (s *sender) send(p trace.Packet) (bool, error) {
 	return false, fmt.Errorf("send %+v: %w", p, err)
 }
 
-// transportHeader gives a transport header. The source port, or the identifier of ICMP, differs from packet to
+// transportHeader returns a transport header. The source port, or the identifier of ICMP, differs from packet to
 // packet, so that conntrack sees no connection.
 func transportHeader(p trace.Packet, n uint16) []byte {
 	b := make([]byte, 24)
@@ -157,7 +156,7 @@ func transportHeader(p trace.Packet, n uint16) []byte {
 	case unix.IPPROTO_TCP:
 		b[12], b[13] = 5<<4, 0x10
 		if p.SYN {
-			b[13] = 0x02 | 0xc0 // with the two bits of ECN, which do not count
+			b[13] = 0x02 | 0xc0 // with the two ECN bits, which do not matter
 		}
 	case unix.IPPROTO_UDP:
 		binary.BigEndian.PutUint16(b[4:], uint16(len(b)))
@@ -183,8 +182,8 @@ func ipv6(p trace.Packet, n uint16) []byte {
 	return slices.Concat(b, th)
 }
 
-// TestKernelAgreesWithTrace proves that what is written means what trace.Trace says it means: random packets
-// get the same verdict from both.
+// TestKernelAgreesWithTrace shows that the kernel interprets the rules as trace.Trace does: random packets get the same
+// verdict from both.
 func TestKernelAgreesWithTrace(t *testing.T) {
 	ns := newNamespace(t)
 	ns.blackHole(t)
@@ -208,7 +207,7 @@ func TestKernelAgreesWithTrace(t *testing.T) {
 				rt.Fatal(err)
 			}
 			if got != (want.Kind == ruleset.Accept) {
-				rt.Fatalf("packet %+v: passed the kernel %t, trace says %v: %v\n%s", p, got, want, steps, rs.Text(table))
+				rt.Fatalf("packet %+v: passed the kernel %t, but the trace is %v: %v\n%s", p, got, want, steps, rs.Text(table))
 			}
 			if got {
 				passed++
@@ -218,7 +217,7 @@ func TestKernelAgreesWithTrace(t *testing.T) {
 		}
 	})
 	if passed == 0 || dropped == 0 {
-		t.Errorf("%d packets passed, %d dropped: this shows nothing", passed, dropped)
+		t.Errorf("%d packets passed, %d dropped: the test proves nothing", passed, dropped)
 	}
 }
 
@@ -236,7 +235,7 @@ func drawPacket(t *rapid.T, rs *ruleset.Ruleset) trace.Packet {
 	if rapid.IntRange(0, 5).Draw(t, "local") == 0 {
 		p.Src = local[f]
 	}
-	// The kernel fills in a source address that is not specified, and takes one of the loopback for its own.
+	// The kernel fills in an unspecified source address, and treats a loopback one as its own.
 	if p.Src == netip.IPv4Unspecified() || p.Src.IsLoopback() {
 		p.Src = map[ruleset.Family]netip.Addr{ruleset.V4: addr("0.0.0.1"), ruleset.V6: addr("::2")}[f]
 	}

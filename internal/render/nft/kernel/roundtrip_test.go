@@ -10,8 +10,8 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/nft/compare"
 )
 
-// TestReadGivesWhatWasCommitted is the property that ties writing to reading: loading a ruleset and reading it
-// gives the same value, and so does any change from it to another one.
+// TestReadGivesWhatWasCommitted is the property that ties writing to reading: loading a ruleset and reading it back
+// returns the same value, and so does any change from it to another one.
 func TestReadGivesWhatWasCommitted(t *testing.T) {
 	c := newNamespace(t).open(t)
 	rapid.Check(t, func(rt *rapid.T) {
@@ -42,12 +42,11 @@ func mustEqual(t *rapid.T, c *Conn, table string, want *ruleset.Ruleset) {
 		t.Fatalf("read differs from what was committed:\n%s", d)
 	}
 	if !compare.Equal(want, got) {
-		t.Fatal("read differs from what was committed, and Difference does not say in what")
+		t.Fatal("read differs from what was committed, and Difference does not show where")
 	}
 }
 
-// TestDecodeUndoesEncode is the same for single rules without a kernel, for every order of matches, sensible
-// or not.
+// TestDecodeUndoesEncode is the same for single rules without a kernel, for every order of matches, sensible or not.
 func TestDecodeUndoesEncode(t *testing.T) {
 	sets := []*ruleset.Set{{Name: "a4"}, {Name: "a6", Type: ruleset.Addr6}, {Name: "ap4", Type: ruleset.Addr4Port},
 		{Name: "ap6", Type: ruleset.Addr6Port}, {Name: "p4", Type: ruleset.Addr4Pair},

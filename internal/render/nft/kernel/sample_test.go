@@ -28,8 +28,8 @@ func rule(v ruleset.Verdict, comment string, m ...ruleset.Match) ruleset.Rule {
 	return ruleset.Rule{Matches: m, Verdict: v, Comment: comment}
 }
 
-// sample is a ruleset with every kind of match, verdict and set, and with the combinations of matches that a
-// layout is made of.
+// sample returns a ruleset with every kind of match, verdict and set, and with the combinations of matches that a
+// layout consists of.
 func sample() *ruleset.Ruleset {
 	rs := ruleset.New()
 	for _, s := range sampleSets() {

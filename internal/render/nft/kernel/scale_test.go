@@ -13,7 +13,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/nft/compare"
 )
 
-// size says how large a made-up ruleset is.
+// size is the size of a generated ruleset.
 type size struct{ chains, rulesPerChain, sets, elems int }
 
 // node is what a well-filled node needs.
@@ -23,8 +23,8 @@ func nth4(n int) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)})
 }
 
-// made gives a ruleset of a size in the shape of a real one: a base chain whose maps lead to one chain per pod,
-// rules with ports and peer sets, and some sets of blocks among those of addresses.
+// made returns a ruleset of a size in the shape of a real one: a base chain whose maps lead to one chain per pod, rules
+// with ports and peer sets, and some sets of blocks among those of addresses.
 func made(z size) *ruleset.Ruleset {
 	rs := ruleset.New()
 	dispatch := &ruleset.Set{Name: "dispatch", Verdicts: true, Elems: map[ruleset.Elem]ruleset.Verdict{}}
@@ -82,7 +82,7 @@ func TestLargeTable(t *testing.T) {
 	t.Logf("loaded in %v, read in %v, deleted in %v", loaded, read, time.Since(start))
 }
 
-// TestLargeSets checks that no element is lost where a set needs several messages.
+// TestLargeSets checks that no element is lost in a set that needs several messages.
 func TestLargeSets(t *testing.T) {
 	c := newNamespace(t).open(t)
 	rs := ruleset.New()
@@ -111,7 +111,7 @@ func TestLargeSets(t *testing.T) {
 	if d := compare.Difference(rs, mustRead(t, c, table)); d != "" {
 		t.Errorf("%.2000s", d)
 	}
-	// Half of each away and back.
+	// Half of each is removed and added back.
 	half := &change.Tx{}
 	for _, s := range sortedSets(rs) {
 		var elems []ruleset.ElemVerdict
@@ -128,7 +128,7 @@ func TestLargeSets(t *testing.T) {
 		n += len(s.Elems)
 	}
 	if n != 25000 {
-		t.Errorf("%d elements are left", n)
+		t.Errorf("%d elements left", n)
 	}
 	commit(t, c, half.Ops...)
 	if d := compare.Difference(rs, mustRead(t, c, table)); d != "" {
@@ -166,7 +166,7 @@ func TestParallelUse(t *testing.T) {
 	}
 }
 
-// TestGeneration checks that each transaction moves the generation, and nothing else does.
+// TestGeneration checks that each transaction increments the generation, and that nothing else does.
 func TestGeneration(t *testing.T) {
 	c := newNamespace(t).open(t)
 	before := generation(t, c)
@@ -187,8 +187,8 @@ func generation(tb testing.TB, c *Conn) uint32 {
 	return g
 }
 
-// TestReadDuringResize reads a set again and again right after it was filled or emptied, while the kernel
-// resizes its hash table.
+// TestReadDuringResize reads a set again and again right after it was filled or emptied, while the kernel resizes its
+// hash table.
 func TestReadDuringResize(t *testing.T) {
 	c := newNamespace(t).open(t)
 	rs := ruleset.New()

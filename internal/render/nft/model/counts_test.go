@@ -12,7 +12,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/nft/gen"
 )
 
-// What the Model keeps up to date is what it would count afresh, after each transaction.
+// After each transaction, the counts that the Model keeps up to date are those of a fresh count.
 func TestCounts(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		foreign := rapid.Bool().Draw(t, "foreign")
@@ -58,7 +58,7 @@ func TestRefusalChangesNothing(t *testing.T) {
 	})
 }
 
-// checkCounts holds what the Model kept up to date against what it would count afresh.
+// checkCounts compares the counts that the Model kept up to date with a fresh count.
 func checkCounts(t *rapid.T, m *Model, name string) {
 	fresh := New()
 	if err := fresh.Load(name, m.Tables[name]); err != nil {
@@ -70,11 +70,11 @@ func checkCounts(t *rapid.T, m *Model, name string) {
 	}
 	for set, order := range counted.intervals {
 		if len(order) != len(kept.intervals[set]) {
-			t.Fatalf("intervals of %s: %v, not %v", set, kept.intervals[set], order)
+			t.Fatalf("intervals of %s: %v, want %v", set, kept.intervals[set], order)
 		}
 		for i := range order {
 			if order[i] != kept.intervals[set][i] {
-				t.Fatalf("intervals of %s: %v, not %v", set, kept.intervals[set], order)
+				t.Fatalf("intervals of %s: %v, want %v", set, kept.intervals[set], order)
 			}
 		}
 	}

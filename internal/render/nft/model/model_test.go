@@ -18,7 +18,7 @@ import (
 func addr(s string) netip.Addr     { return netip.MustParseAddr(s) }
 func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 
-// stage is a small consistent table for transactions to be tried on.
+// stage returns a small consistent table on which to try transactions.
 func stage() *change.Tx {
 	set := func(s ruleset.Set) *ruleset.Set { return &s }
 	m4 := set(ruleset.Set{Name: "m4", Type: ruleset.Addr4, Verdicts: true})
@@ -153,7 +153,7 @@ func trials() []trial {
 	}
 }
 
-// ladder leads from a chain down n more chains, alternating jumps and gotos.
+// ladder returns operations that lead from a chain down n more chains, alternating jumps and gotos.
 func ladder(from string, n int) []change.Op {
 	var ops []change.Op
 	for i := range n {
@@ -188,7 +188,7 @@ func TestModelRefuses(t *testing.T) {
 				t.Fatalf("not refused: %v", err)
 			}
 			if c.errno == mistake && refusal.Errno != 0 || c.errno != mistake && !errors.Is(err, c.errno) {
-				t.Errorf("refused for another reason: %v", err)
+				t.Errorf("refused for the wrong reason: %v", err)
 			}
 			if d := compare.Difference(before, m.Tables["t"]); d != "" {
 				t.Errorf("changed:\n%s", d)
@@ -197,8 +197,8 @@ func TestModelRefuses(t *testing.T) {
 	}
 }
 
-// The kernel and its tool refuse and accept the same. What is only a mistake to the Model, and what cannot be written as a
-// script, is left out.
+// The kernel and its tool accept and refuse the same transactions. The test leaves out those that only the Model
+// considers a mistake, and those that cannot be written as a script.
 func TestKernelRefusesTheSame(t *testing.T) {
 	nft := tool.New(t)
 	for _, c := range trials() {
@@ -210,7 +210,7 @@ func TestKernelRefusesTheSame(t *testing.T) {
 		}
 		err := nft((&change.Tx{Ops: c.ops}).String())
 		if refused := err != nil; refused != (c.errno != 0) {
-			t.Errorf("%s: the Model says %q, the tool %v", c.name, c.errno, err)
+			t.Errorf("%s: the Model returns %q, the tool %v", c.name, c.errno, err)
 		}
 		if err := nft("delete table inet t"); err != nil {
 			t.Fatal(err)
@@ -237,7 +237,7 @@ func TestModelBefore62(t *testing.T) {
 	}
 }
 
-// Load takes what a foreign hand may have left, and refuses what no kernel can hold.
+// Load accepts what others may have left, and refuses what no kernel can contain.
 func TestLoad(t *testing.T) {
 	foreign := ruleset.New()
 	foreign.Chains["a b"] = &ruleset.Chain{Name: "a b", Rules: []ruleset.Rule{{Matches: []ruleset.Match{ruleset.Foreign{Note: "x"}}, Verdict: ruleset.Verdict{Kind: ruleset.Jump, Chain: "a b"}}}}

@@ -26,7 +26,7 @@ func TestName(t *testing.T) {
 	} {
 		got := ruleset.Name(c.parts...)
 		if !strings.HasPrefix(got, c.want) || len(c.parts) == 3 && got != c.want {
-			t.Errorf("Name(%q) = %q, not %q", c.parts, got, c.want)
+			t.Errorf("Name(%q) = %q, want %q", c.parts, got, c.want)
 		}
 	}
 }
@@ -54,7 +54,7 @@ func TestComment(t *testing.T) {
 		"":                        "",
 	} {
 		if got := ruleset.Comment(in); got != want {
-			t.Errorf("Comment(%q) = %q, not %q", in, got, want)
+			t.Errorf("Comment(%q) = %q, want %q", in, got, want)
 		}
 	}
 	exact := strings.Repeat("x", ruleset.MaxComment)
