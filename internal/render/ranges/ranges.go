@@ -50,28 +50,29 @@ func Last(p netip.Prefix) netip.Addr {
 	return a
 }
 
-// subtract gives what is left of r without the holes.
+// subtract returns what is left of r without the holes. It sweeps over the sorted holes once.
 func subtract(r Range, holes []netip.Prefix) []Range {
-	left := []Range{r}
+	var cut []Range
 	for _, h := range holes {
-		if h.Addr().Is4() != r.First.Is4() {
-			continue
+		if program.FamilyOf(h.Addr()) == program.FamilyOf(r.First) {
+			cut = append(cut, prefixRange(h))
 		}
-		hole := prefixRange(h)
-		var next []Range
-		for _, l := range left {
-			if hole.Last.Less(l.First) || l.Last.Less(hole.First) {
-				next = append(next, l)
-				continue
-			}
-			if l.First.Less(hole.First) {
-				next = append(next, Range{l.First, hole.First.Prev()})
-			}
-			if hole.Last.Less(l.Last) {
-				next = append(next, Range{hole.Last.Next(), l.Last})
-			}
+	}
+	var left []Range
+	first := r.First // the lowest address that no hole has been compared with yet; invalid after the family's last one
+	for _, hole := range merge(cut) {
+		if !first.IsValid() || r.Last.Less(hole.First) {
+			break
 		}
-		left = next
+		if first.Less(hole.First) {
+			left = append(left, Range{first, hole.First.Prev()})
+		}
+		if !hole.Last.Less(first) {
+			first = hole.Last.Next()
+		}
+	}
+	if first.IsValid() && !r.Last.Less(first) {
+		left = append(left, Range{first, r.Last})
 	}
 	return left
 }
