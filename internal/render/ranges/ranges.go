@@ -1,6 +1,6 @@
 // Package ranges does the arithmetic of ipBlocks and ports: it turns blocks with holes, overlapping in any way, into
-// the fewest address ranges that mean the same, and does the same with port ranges. Kernels refuse overlapping
-// intervals, and an except belongs to its own block alone, so both are settled here, before any renderer sees an address.
+// the fewest equivalent address ranges, and does the same with port ranges. Kernels refuse overlapping intervals, and
+// an except belongs to its own block alone, so both are resolved here, before any renderer sees an address.
 package ranges
 
 import (
@@ -13,8 +13,8 @@ import (
 // Range is the addresses First to Last, both included, of one family.
 type Range struct{ First, Last netip.Addr }
 
-// Union gives the addresses of the blocks that are of one family (IPv4 if v4), as sorted ranges that neither
-// overlap nor touch.
+// Union returns the addresses of the blocks of one family (IPv4 if v4) as sorted ranges that neither overlap nor
+// touch.
 func Union(blocks []program.Block, v4 bool) []Range {
 	var all []Range
 	for _, b := range blocks {
@@ -25,7 +25,7 @@ func Union(blocks []program.Block, v4 bool) []Range {
 	return merge(all)
 }
 
-// Prefix gives the prefix that holds exactly the range's addresses, if there is one.
+// Prefix returns the prefix that holds exactly the range's addresses, if there is one.
 func (r Range) Prefix() (netip.Prefix, bool) {
 	for bits := 0; bits <= r.First.BitLen(); bits++ {
 		p := netip.PrefixFrom(r.First, bits).Masked()
@@ -51,7 +51,7 @@ func Last(p netip.Prefix) netip.Addr {
 	return a
 }
 
-// subtract gives what is left of r without the holes.
+// subtract returns r without the holes.
 func subtract(r Range, holes []netip.Prefix) []Range {
 	left := []Range{r}
 	for _, h := range holes {

@@ -11,22 +11,22 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/iptfake"
 )
 
-// TestBridgeNeedsNoSets: the family that the cluster does not use has the rules for link-local addresses, and not the
-// peers of the other one's rules besides.
+// TestBridgeNeedsNoSets expects the family that the cluster does not use to have the rules for link-local addresses,
+// but not the peers of the other family's rules.
 func TestBridgeNeedsNoSets(t *testing.T) {
 	p := isolated([]netip.Addr{netip.MustParseAddr("10.244.1.10")})
 	p.Bridges = []string{"cni0"}
 	p.Sets["s"] = &program.Set{ID: "s", Members: map[program.Member]struct{}{{Addr: netip.MustParseAddr("10.244.2.10")}: {}}}
 	r := Render(p)
 	if r.V6.Chains[chainBridge] == nil || r.V4.Chains[chainBridge] == nil {
-		t.Errorf("nothing judges what is switched:\n%s", r.Text())
+		t.Errorf("no rule judges switched packets:\n%s", r.Text())
 	}
 	if len(r.V4.Sets) != 1 || len(r.V6.Sets) != 0 {
 		t.Errorf("%d sets of IPv4, %d of IPv6", len(r.V4.Sets), len(r.V6.Sets))
 	}
 }
 
-// TestBridgeSteps: whatever comes and goes in whatever order, the rules are those of a start.
+// TestBridgeSteps expects the rules of a fresh start, whatever comes and goes in whatever order.
 func TestBridgeSteps(t *testing.T) {
 	v4, v6 := netip.MustParseAddr("10.244.1.10"), netip.MustParseAddr("fd00::10")
 	rapid.Check(t, func(t *rapid.T) {
@@ -59,7 +59,7 @@ func TestBridgeSteps(t *testing.T) {
 			}
 			state.Take(l.Ruleset().V6, l.TakeDirty(ruleset.V6))
 			if plan := ruleset.Diff(Render(p).V6, state, nil); !plan.Empty() {
-				t.Fatalf("a change was not told:\n%+v", plan)
+				t.Fatalf("a change was not reported:\n%+v", plan)
 			}
 		}
 	})
