@@ -1,12 +1,12 @@
 // Package compiler turns Pods, Namespaces and NetworkPolicies into the rule program of one node.
 //
-// It decides who is isolated and what each rule means, by the doc comments of k8s.io/api/networking/v1 and
-// the Kubernetes documentation's page on Network Policies; where those are silent docs/semantics.md says
-// what holds here. It knows no clock, log, goroutine, client or kernel: the same objects give the same
-// program, whatever the order of the events that brought them. An event recomputes only what depends on it.
+// It decides who is isolated and what each rule means, following the doc comments of k8s.io/api/networking/v1
+// and the Kubernetes documentation's page on Network Policies; where those are silent, docs/semantics.md says
+// what holds here. It uses no clock, log, goroutine, client or kernel: the same objects yield the same
+// program, in whatever order their events arrive. An event recomputes only what depends on it.
 //
-// What it cannot understand never widens access, never blocks other policies and never fails: the part
-// matches nothing, the policy still isolates, and a Diagnostic names the object and the field.
+// A part that it cannot understand never widens access, never blocks other policies and never causes an error:
+// the part matches nothing, the policy still isolates, and a Diagnostic names the object and the field.
 package compiler
 
 import (
@@ -21,7 +21,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/selector"
 )
 
-// Options of a Compiler.
+// Options configures a Compiler.
 type Options struct {
 	// Node is the name of the node whose pods are judged. If it is empty, every pod of the cluster is
 	// judged as if it were local.
@@ -36,7 +36,7 @@ type Compiler struct {
 
 	pods  map[types.NamespacedName]*pod
 	addrs map[netip.Addr]*address
-	// dirty holds the addresses whose Local must be judged again before the event is done.
+	// dirty holds the addresses whose Local must be recomputed before the event is done.
 	dirty map[netip.Addr]struct{}
 
 	policies map[types.NamespacedName]*policy
@@ -48,19 +48,19 @@ type Compiler struct {
 	peers *selector.Index
 
 	sets map[program.SetID]*set
-	// named holds those of sets that are NamedPorts sets.
+	// named holds the entries of sets that are NamedPorts sets.
 	named map[program.SetID]*set
 	// tiers finds the interned tiers by their fingerprint.
 	tiers map[fingerprint][]*tier
 	// stackRefs counts the addresses that use a stack.
 	stackRefs map[program.StackID]int
 
-	// bridges are those that this node's pods are attached to; isolated counts the addresses of its isolated pods.
+	// bridges are the bridges of this node's pods; isolated counts the addresses of its isolated pods.
 	bridges  []string
 	isolated int
 }
 
-// New returns a compiler that knows no object: nothing is isolated.
+// New returns a compiler without objects: nothing is isolated.
 func New(opts Options) *Compiler {
 	c := &Compiler{
 		node:      opts.Node,
@@ -81,7 +81,7 @@ func New(opts Options) *Compiler {
 	return c
 }
 
-// Program returns the current program. The compiler changes it in place with the next event.
+// Program returns the current program. The compiler updates it in place.
 func (c *Compiler) Program() *program.Program { return c.prog }
 
 // TakeDelta returns what may have changed in the program since the last call.

@@ -24,7 +24,7 @@ func podAt(name, node, ip string, labels map[string]string) *corev1.Pod {
 	}
 }
 
-// cluster gives a compiler for node a with 50 local pods, 500 remote ones and 200 policies, 10 of which
+// cluster returns a compiler for node a with 50 local pods, 500 remote ones and 200 policies, 10 of which
 // select local pods.
 func cluster(t *testing.T) *Compiler {
 	t.Helper()
@@ -46,7 +46,7 @@ func cluster(t *testing.T) *Compiler {
 	return c
 }
 
-// TestOnlyWhatMattersToTheNode expects that policies of other nodes' pods and their selectors stay out.
+// TestOnlyWhatMattersToTheNode expects policies of other nodes' pods, and their selectors, to stay out of the program.
 func TestOnlyWhatMattersToTheNode(t *testing.T) {
 	p := cluster(t).Program()
 	if len(p.Policies) != 10 || len(p.Sets) != 10 || len(p.Locals) != 50 || len(p.Stacks) != 10 {
@@ -123,8 +123,8 @@ func TestPolicyBeforeAddress(t *testing.T) {
 	}
 }
 
-// TestNamedPortFollowsNode tells of a pod that moves to this node and away again with its address and its ports,
-// as one does that takes the place of another of its name: the set of this node's named ports must follow.
+// TestNamedPortFollowsNode moves a pod to this node and away again with its address and its ports, as happens when
+// a pod replaces another of the same name. The set of this node's named ports must follow.
 func TestNamedPortFollowsNode(t *testing.T) {
 	c := New(Options{Node: "a"})
 	c.SetPolicy(policyFrom(t, "  podSelector: {}\n  ingress: [{ports: [{port: http}]}]"))
@@ -144,8 +144,8 @@ func TestNamedPortFollowsNode(t *testing.T) {
 	}
 }
 
-// TestLargePolicy reads thousands of ports and peers, and a tenth of them. The time grows with their
-// number; with its square, where each is compared with each, it would be a hundred times as long.
+// TestLargePolicy reads thousands of ports and peers, and a tenth of them. The time must grow with their number;
+// comparing every pair would take a hundred times as long.
 func TestLargePolicy(t *testing.T) {
 	const ports, peers = 12_000, 4_000
 	small, large := largePolicy(t, ports/10, peers/10), largePolicy(t, ports, peers)
@@ -156,7 +156,7 @@ func TestLargePolicy(t *testing.T) {
 	}
 	t.Logf("ten times the size: %.0f times the time", ratio)
 	if ratio > 35 {
-		t.Errorf("reading a policy of ten times the size takes %.0f times as long", ratio)
+		t.Errorf("reading a policy ten times the size takes %.0f times as long", ratio)
 	}
 	rule := parsePolicy(large).rules.Ingress[0]
 	if len(rule.Peers.Sets) != peers+1 || len(rule.Ports.List) != 2*ports {
@@ -164,7 +164,7 @@ func TestLargePolicy(t *testing.T) {
 	}
 }
 
-// largePolicy gives a policy whose only rule has about four entries for each of its ports, and two for each peer.
+// largePolicy returns a policy whose only rule has about four entries for each of its ports, and two for each peer.
 func largePolicy(t *testing.T, ports int32, peers int) *networkingv1.NetworkPolicy {
 	t.Helper()
 	np := policyFrom(t, "  ingress: [{ports: [{port: 80}], from: [{podSelector: {}}]}]")
@@ -183,7 +183,7 @@ func largePolicy(t *testing.T, ports int32, peers int) *networkingv1.NetworkPoli
 	return np
 }
 
-// timeToParse gives the shorter of two times.
+// timeToParse returns the shorter time of two runs.
 func timeToParse(t *testing.T, np *networkingv1.NetworkPolicy) time.Duration {
 	t.Helper()
 	best := time.Hour
@@ -195,7 +195,7 @@ func timeToParse(t *testing.T, np *networkingv1.NetworkPolicy) time.Duration {
 	return best
 }
 
-// cpuTime gives the time that processors spent on this process, which does not depend on what else they do.
+// cpuTime returns the CPU time of this process, which does not depend on other processes.
 func cpuTime(t *testing.T) time.Duration {
 	t.Helper()
 	var u syscall.Rusage

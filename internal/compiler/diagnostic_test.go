@@ -17,8 +17,7 @@ func policyFrom(t *testing.T, text string) *networkingv1.NetworkPolicy {
 	return np
 }
 
-// TestPartsThatAreNotUnderstood expects for each bad part one diagnostic with its field, and that no rule is
-// left of it.
+// TestPartsThatAreNotUnderstood expects each bad part to yield one diagnostic with its field, and no rule.
 func TestPartsThatAreNotUnderstood(t *testing.T) {
 	for _, c := range []struct{ name, spec, field, says string }{
 		{"bad CIDR", "  ingress: [{from: [{ipBlock: {cidr: 10.0.0/8}}]}]", "spec.ingress[0].from[0].ipBlock.cidr", "not a CIDR"},
@@ -50,7 +49,7 @@ func TestPartsThatAreNotUnderstood(t *testing.T) {
 	}
 }
 
-// An except that is not inside its block has an effect all the same, and the diagnostic says which.
+// TestExceptsOutsideTheirBlock expects the diagnostic to name the effect of an except that is not inside its block.
 func TestExceptsOutsideTheirBlock(t *testing.T) {
 	for except, says := range map[string]string{
 		"11.0.0.0/8": "11.0.0.0/8 is not inside 10.0.0.0/8; it takes nothing out",
@@ -64,7 +63,7 @@ func TestExceptsOutsideTheirBlock(t *testing.T) {
 	}
 }
 
-// TestGoodPartsBesideBadOnes expects that a bad part takes nothing else with it.
+// TestGoodPartsBesideBadOnes expects a bad part to leave the good ones alone.
 func TestGoodPartsBesideBadOnes(t *testing.T) {
 	got := parsePolicy(policyFrom(t, `
   policyTypes: [Ingress, Sideways]

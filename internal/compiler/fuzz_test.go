@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// FuzzCIDR expects of every text an error or a masked prefix, the same one as Go's own reading where that has
-// one.
+// FuzzCIDR expects every text to yield an error or a masked prefix. Where Go's own parser accepts the text, the
+// prefix must be the same.
 func FuzzCIDR(f *testing.F) {
 	for _, s := range []string{"10.0.0.0/8", "010.1.2.3/8", "::/0", "::ffff:10.0.0.0/104", "::ffff:0:0/95", "fe80::1%eth0/64", "1.2.3.4/33", "/", "1.2.3.4", "0.0.0.0/00"} {
 		f.Add(s)
@@ -20,7 +20,7 @@ func FuzzCIDR(f *testing.F) {
 			return
 		}
 		if !p.IsValid() || p != p.Masked() || p.Addr().Is4In6() || p.Addr().Zone() != "" {
-			t.Errorf("%q: %v is no clean prefix", s, p)
+			t.Errorf("%q: %v is not a valid, masked and unmapped prefix", s, p)
 		}
 		if _, n, err := net.ParseCIDR(s); err == nil {
 			ones, bits := n.Mask.Size()

@@ -9,7 +9,7 @@ import (
 
 // settle brings the program's Locals up to date at the addresses that the event touched.
 func (c *Compiler) settle() {
-	// All next stacks are counted before any previous one goes, so that those in both stay.
+	// Count all new stacks before releasing any previous one, so that a stack in both stays.
 	var prev []program.StackID
 	for a := range c.dirty {
 		prev = append(prev, c.settleLocal(a)...)
@@ -32,7 +32,7 @@ func (c *Compiler) settleBridges() {
 	}
 }
 
-// settleLocal brings one address up to date and returns the stacks that it no longer counts for.
+// settleLocal brings one address up to date and returns the stacks to release.
 func (c *Compiler) settleLocal(a netip.Addr) []program.StackID {
 	next, tiers := c.judge(a)
 	prev := c.prog.Locals[a]
@@ -55,7 +55,7 @@ func (c *Compiler) settleLocal(a netip.Addr) []program.StackID {
 	return slices.Concat(prev.Ingress, prev.Egress)
 }
 
-// judge returns how an address is judged, with the tiers that do so; nil if no pod of this node reports it.
+// judge returns how an address is judged and by which tiers. It returns nil if no pod of this node reports the address.
 func (c *Compiler) judge(a netip.Addr) (*program.Local, []*tier) {
 	at := c.addrs[a]
 	if at == nil {
@@ -94,7 +94,7 @@ func stacks(tiers []*tier) ([]program.StackID, []*tier) {
 	return ids, tiers
 }
 
-// isolated returns 1 for the address of an isolated pod and 0 for others, for counting.
+// isolated returns 1 for the address of an isolated pod and 0 for any other, for counting.
 func isolated(l *program.Local) int {
 	if l != nil && l.Isolated() {
 		return 1

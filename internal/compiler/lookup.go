@@ -9,13 +9,13 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// Pod is what the compiler reads from a pod object, for those who ask about one pod. Objects that differ in nothing
-// else are judged alike.
+// Pod is what the compiler reads from a pod object besides its labels, for callers that ask about one pod. Nothing
+// else in the object affects how it is judged.
 type Pod struct {
 	Name types.NamespacedName
 	// Node is the node that the pod is assigned to, or empty.
 	Node string
-	// HostNetwork reports whether the pod uses its node's network: it is never isolated and never a peer.
+	// HostNetwork reports whether the pod uses its node's network. Such a pod is never isolated and never a peer.
 	HostNetwork bool
 	// Over reports whether all containers have ended for good. The pod's addresses may be in use again.
 	Over bool
@@ -27,7 +27,7 @@ type Pod struct {
 	ports map[namedPort]uint16
 }
 
-// ReadPod reads a pod object. It is the reading by which SetPod judges the pod.
+// ReadPod reads a pod object as SetPod does.
 func ReadPod(p *corev1.Pod) Pod {
 	return Pod{
 		Name:        types.NamespacedName{Namespace: p.Namespace, Name: p.Name},
@@ -63,8 +63,8 @@ func (p *Pod) PortNames() []string {
 	return out
 }
 
-// PodsAt returns the pods, sorted by name, that report the address and that policies can judge: not those that are
-// over, and not those with hostNetwork.
+// PodsAt returns the pods, sorted by name, that report the address and that policies can judge. Pods that are over
+// and pods with hostNetwork are left out.
 func (c *Compiler) PodsAt(a netip.Addr) []types.NamespacedName {
 	at := c.addrs[a.Unmap().WithZone("")]
 	if at == nil {
@@ -104,7 +104,7 @@ func podNodeAddrs(p *corev1.Pod) []netip.Addr {
 }
 
 // parseAddrs returns the addresses that the texts hold, sorted, each once, unmapped and without zone: a zone has no
-// meaning outside the pod. A text that is no address is skipped: a pod without an address needs no rule.
+// meaning outside the pod. A text that is not an address is skipped: a pod without an address needs no rule.
 func parseAddrs(texts []string) []netip.Addr {
 	var out []netip.Addr
 	for _, text := range texts {

@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// TestReadPod compares the reading of one object with what the program then says of it.
+// TestReadPod compares the reading of one object with how the program then judges it.
 func TestReadPod(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change func(p *corev1.Pod)
@@ -77,7 +77,7 @@ func podIPs(texts ...string) func(p *corev1.Pod) {
 	}
 }
 
-// TestPodsAt has an address change hands, and shared for a while.
+// TestPodsAt passes an address from one pod to another, with both sharing it for a while.
 func TestPodsAt(t *testing.T) {
 	c := New(Options{Node: "a"})
 	a := netip.MustParseAddr("10.0.0.1")
@@ -125,7 +125,7 @@ func TestPodPort(t *testing.T) {
 		{"http", "UDP", 0},
 		{"dns", "UDP", 53},
 		{"sidecar", "TCP", 9000},
-		{"none", "TCP", 0}, // the first port of a name counts, even if its number is none
+		{"none", "TCP", 0}, // the first port of a name counts, even if its number is invalid
 		{"far", "TCP", 0},
 		{"odd", "TCP", 0},
 		{"init", "TCP", 0},

@@ -13,9 +13,9 @@ import (
 
 // parsed is one reading of a policy object. It depends on that object alone.
 type parsed struct {
-	// subject asks for the pods that the policy selects.
+	// subject is the query for the pods that the policy selects.
 	subject selector.Query
-	// isolates says, by program.Direction, which directions of those pods the policy isolates.
+	// isolates holds, by program.Direction, whether the policy isolates those pods in that direction.
 	isolates [2]bool
 	rules    program.Policy
 	// refs are the sets that rules use, each once.
@@ -35,7 +35,7 @@ type parser struct {
 	seen map[program.SetID]struct{}
 }
 
-// parsePolicy reads a policy. It never fails: what cannot be understood becomes a diagnostic and narrows.
+// parsePolicy reads a policy. It never fails: a part that cannot be understood becomes a diagnostic and narrows access.
 func parsePolicy(np *networkingv1.NetworkPolicy) *parsed {
 	ps := &parser{np: np, out: &parsed{}, seen: map[program.SetID]struct{}{}}
 	ps.subject()
@@ -60,7 +60,7 @@ func (ps *parser) diagnose(field, format string, args ...any) {
 }
 
 // subject: "podSelector selects the pods to which this NetworkPolicy object applies ... An empty selector
-// matches all pods in the policy's namespace." One that cannot be parsed could mean any pod of the namespace.
+// matches all pods in the policy's namespace." A selector that cannot be parsed could mean any pod of the namespace.
 func (ps *parser) subject() {
 	sel, err := selector.Parse(&ps.np.Spec.PodSelector)
 	if err != nil {
@@ -80,7 +80,7 @@ func (ps *parser) types() {
 	}
 }
 
-// isolates returns, by direction, what a policy isolates: "If this field is not specified, it will default based on
+// isolates reports, by direction, whether a policy isolates: "If this field is not specified, it will default based on
 // the existence of ingress or egress rules; policies that contain an egress section are assumed to affect egress, and
 // all policies (whether or not they contain an ingress section) are assumed to affect ingress." A type that we do not
 // know could mean either direction.
@@ -137,8 +137,8 @@ func (ps *parser) rule(d program.Direction, i int, peers []networkingv1.NetworkP
 	}
 }
 
-// eachOnce leaves out what the list has before. One object has room for 100,000 ports, too many to compare each
-// with each.
+// eachOnce removes duplicates and keeps the order. One object has room for 100,000 ports, too many to compare
+// every pair.
 func eachOnce[T comparable](list []T) []T {
 	seen := make(map[T]struct{}, len(list))
 	return slices.DeleteFunc(list, func(v T) bool {
@@ -148,7 +148,7 @@ func eachOnce[T comparable](list []T) []T {
 	})
 }
 
-// matchesNothing is true of a rule all of whose peers or all of whose ports were not understood.
+// matchesNothing reports whether none of a rule's peers or none of its ports were understood.
 func matchesNothing(r *program.Rule) bool {
 	noPeer := !r.Peers.Any && len(r.Peers.Sets) == 0 && len(r.Peers.Blocks) == 0
 	noPort := !r.Ports.Any && len(r.Ports.List) == 0

@@ -12,7 +12,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/selector"
 )
 
-// peer reads one peer into out. "Exactly one of podSelector/namespaceSelector and ipBlock": what has neither
+// peer reads one peer into out. "Exactly one of podSelector/namespaceSelector and ipBlock": a peer with neither
 // or both cannot be understood and matches nothing.
 func (ps *parser) peer(field string, p *networkingv1.NetworkPolicyPeer, out *program.Peers) []setRef {
 	selects := p.PodSelector != nil || p.NamespaceSelector != nil
@@ -30,7 +30,7 @@ func (ps *parser) peer(field string, p *networkingv1.NetworkPolicyPeer, out *pro
 			return []setRef{ref}
 		}
 	default:
-		ps.diagnose(field, "none of podSelector, namespaceSelector and ipBlock is given; the peer matches nothing")
+		ps.diagnose(field, "none of podSelector, namespaceSelector and ipBlock is set; the peer matches nothing")
 	}
 	return nil
 }
@@ -56,8 +56,8 @@ func (ps *parser) selector(field string, ls *metav1.LabelSelector) (selector.Sel
 	return s, true
 }
 
-// block reads an ipBlock. An except that cannot be read leaves unknown which addresses were meant to stay
-// out, so the whole block matches nothing.
+// block reads an ipBlock. If an except cannot be read, it is unknown which addresses it was meant to exclude,
+// so the whole block matches nothing.
 func (ps *parser) block(field string, b *networkingv1.IPBlock) (program.Block, bool) {
 	cidr, err := parseCIDR(b.CIDR)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 )
 
-// podFacts is what matters of a pod. The zero value is a pod that takes no part: none at all, one with
-// hostNetwork, or one that is over.
+// podFacts holds what matters about a pod. The zero value is a pod that takes no part: it does not exist, uses
+// hostNetwork, or is over.
 type podFacts struct {
 	takesPart bool
 	local     bool
@@ -33,9 +33,9 @@ func (f podFacts) equal(o podFacts) bool {
 		maps.Equal(f.labels, o.labels) && maps.Equal(f.ports, o.ports)
 }
 
-// readPod takes from a pod what matters. Pods with hostNetwork are their node's addresses, never selected
-// and never a peer; pods that are over have given their address back. A terminating pod that still runs is
-// like any other.
+// readPod reads what matters from a pod. A pod with hostNetwork has its node's addresses, and is never selected
+// and never a peer; a pod that is over has released its address. A terminating pod that still runs is like any
+// other.
 func readPod(p *corev1.Pod, node string) podFacts {
 	if p.Spec.HostNetwork || over(p) {
 		return podFacts{}
@@ -49,8 +49,8 @@ func readPod(p *corev1.Pod, node string) podFacts {
 	}
 }
 
-// podPorts gives the pod's named ports. Containers come before sidecars, and the first port of a name and
-// protocol counts; 0 stands for a name that leads nowhere.
+// podPorts returns the pod's named ports. Containers come before sidecars, and the first port of a name and
+// protocol counts; 0 marks a name whose number is invalid.
 func podPorts(p *corev1.Pod) map[namedPort]uint16 {
 	var out map[namedPort]uint16
 	add := func(ports []corev1.ContainerPort) {
@@ -63,7 +63,7 @@ func podPorts(p *corev1.Pod) map[namedPort]uint16 {
 			if out == nil {
 				out = map[namedPort]uint16{}
 			}
-			out[key] = 0 // a number that is none takes the name all the same
+			out[key] = 0 // an invalid number still takes the name
 			if cp.ContainerPort >= 1 && cp.ContainerPort <= maxPort {
 				out[key] = uint16(cp.ContainerPort)
 			}
@@ -81,7 +81,7 @@ func podPorts(p *corev1.Pod) map[namedPort]uint16 {
 	return out
 }
 
-// protocolNumber gives the IP protocol of the API's name for it.
+// protocolNumber returns the IP protocol number for the API's name.
 func protocolNumber(p corev1.Protocol) (uint8, bool) {
 	switch p {
 	case corev1.ProtocolTCP:
@@ -104,10 +104,10 @@ type pod struct {
 	sets map[*set]struct{}
 }
 
-// address is an address that pods report: one pod, unless the cluster's state is stale.
+// address holds the pods that report one address: one pod, unless the cluster's state is stale.
 type address struct{ pods []*pod }
 
-// replacePod goes from what is known of a pod to the given facts.
+// replacePod replaces the known facts about a pod.
 func (c *Compiler) replacePod(key types.NamespacedName, next podFacts) {
 	p := c.pods[key]
 	if p == nil {
@@ -123,8 +123,8 @@ func (c *Compiler) replacePod(key types.NamespacedName, next podFacts) {
 	prev := p.podFacts
 	p.podFacts = next
 	moved := c.moveAddrs(p, prev.addrs, next.addrs)
-	// Addresses first, with the matches as they were: the index then reports what the labels change, and
-	// that is settled at the present addresses.
+	// Addresses first, with the previous matches: the index then reports what the labels change, and that is
+	// applied at the current addresses.
 	for _, a := range moved {
 		c.refreshSets(a, p)
 	}
@@ -141,7 +141,7 @@ func (c *Compiler) replacePod(key types.NamespacedName, next podFacts) {
 	}
 }
 
-// indexPod tells the indexes about the pod; they answer through subjectChanged and peerChanged.
+// indexPod tells the indexes about the pod; they call subjectChanged and peerChanged.
 func (c *Compiler) indexPod(p *pod, prev podFacts) {
 	switch {
 	case p.takesPart:
@@ -157,7 +157,7 @@ func (c *Compiler) indexPod(p *pod, prev podFacts) {
 	}
 }
 
-// moveAddrs takes the pod from addresses that it no longer reports and puts it at new ones; it gives both.
+// moveAddrs removes the pod from addresses that it no longer reports and adds it to new ones. It returns both.
 func (c *Compiler) moveAddrs(p *pod, prev, next []netip.Addr) []netip.Addr {
 	var moved []netip.Addr
 	for _, a := range prev {
@@ -186,7 +186,7 @@ func (c *Compiler) moveAddrs(p *pod, prev, next []netip.Addr) []netip.Addr {
 	return moved
 }
 
-// touch notes that the Local of these addresses must be looked at again.
+// touch notes that the Local of these addresses must be recomputed.
 func (c *Compiler) touch(addrs ...netip.Addr) {
 	for _, a := range addrs {
 		c.dirty[a] = struct{}{}

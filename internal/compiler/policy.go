@@ -12,10 +12,10 @@ type policy struct {
 	// prints are the policy's share in the fingerprints of tiers, by direction.
 	prints [2]fingerprint
 	*parsed
-	// subjectID is the active query of the policy's podSelector.
+	// subjectID is the ID of the active query of the policy's podSelector.
 	subjectID string
-	// pods are the pods of this node that the policy selects. Only a policy that selects one is part of the
-	// program, and only its sets are kept up to date.
+	// pods are the pods of this node that the policy selects. Only a policy that selects at least one is part of
+	// the program, and only its sets are kept up to date.
 	pods map[*pod]struct{}
 }
 
@@ -29,7 +29,7 @@ func newPolicy(key types.NamespacedName, reading *parsed) *policy {
 	return pol
 }
 
-// replacePolicy goes from what is known of a policy to the given reading of it; nil means it is gone.
+// replacePolicy replaces the known reading of a policy. A nil reading means that the policy is gone.
 func (c *Compiler) replacePolicy(key types.NamespacedName, next *parsed) {
 	pol := c.policies[key]
 	switch {
@@ -88,7 +88,7 @@ func (c *Compiler) subscribe(pol *policy) {
 		c.subjects.Acquire(pol.subject)
 		return
 	}
-	// The query is active already, so its matches are those of any policy that uses it.
+	// The query is active already: its matches are the pods of any other policy that uses it.
 	for other := range owners {
 		for p := range other.pods {
 			c.selectPod(pol, p)
@@ -107,7 +107,7 @@ func (c *Compiler) leaveSubject(pol *policy, id string) {
 	}
 }
 
-// subjectChanged hears from the index that a pod of this node began or ceased to match a podSelector.
+// subjectChanged is called by the index when a pod of this node starts or stops matching a podSelector.
 func (c *Compiler) subjectChanged(id string, key types.NamespacedName, matches bool) {
 	p := c.pods[key]
 	for pol := range c.bySubject[id] {
@@ -144,7 +144,7 @@ func (c *Compiler) unselect(pol *policy, p *pod) {
 	}
 }
 
-// isolateAll adds the policy to those that isolate the pod in each direction that it isolates, or removes it.
+// isolateAll calls isolate for each direction that the policy isolates.
 func (c *Compiler) isolateAll(p *pod, pol *policy, add bool) {
 	for _, d := range program.Directions() {
 		if pol.isolates[d] {

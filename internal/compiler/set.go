@@ -16,11 +16,11 @@ type set struct {
 	// ports and local describe a NamedPorts set; local limits it to pods of this node.
 	ports namedPort
 	local bool
-	// at finds the port under which an address stands in a NamedPorts set.
+	// at holds the port of each address in a NamedPorts set.
 	at map[netip.Addr]uint16
 }
 
-// setRef is what a parsed rule says of a set: a query for pods, or a named port.
+// setRef is a parsed rule's reference to a set: a query for pods, or a named port.
 type setRef struct {
 	id      program.SetID
 	query   selector.Query
@@ -85,7 +85,7 @@ func (c *Compiler) acquireSet(ref setRef) {
 	}
 }
 
-// releaseSet takes back one use; after the last one the set is gone.
+// releaseSet removes one use, and the set with the last one.
 func (c *Compiler) releaseSet(ref setRef) {
 	s := c.sets[ref.id]
 	if s.refs--; s.refs > 0 {
@@ -104,7 +104,7 @@ func (c *Compiler) releaseSet(ref setRef) {
 	c.delta.Set(ref.id)
 }
 
-// peerChanged hears from the index that a pod began or ceased to match a set's query.
+// peerChanged is called by the index when a pod starts or stops matching a set's query.
 func (c *Compiler) peerChanged(id string, key types.NamespacedName, matches bool) {
 	s, p := c.sets[program.SetID(id)], c.pods[key]
 	if matches {
@@ -117,7 +117,7 @@ func (c *Compiler) peerChanged(id string, key types.NamespacedName, matches bool
 	}
 }
 
-// refreshSets looks at an address that pod p came to or left, in every set that could hold it.
+// refreshSets updates an address that pod p gained or lost, in every set that could hold it.
 func (c *Compiler) refreshSets(a netip.Addr, p *pod) {
 	for s := range p.sets {
 		c.updatePeer(s, a)
@@ -133,8 +133,8 @@ func (c *Compiler) refreshSets(a netip.Addr, p *pod) {
 	}
 }
 
-// updatePeer settles whether an address is in a pod set: it is if there is a pod at it and every pod at it
-// matches. Two running pods that report one address open it only where both are meant.
+// updatePeer adds an address to a pod set or removes it. The address belongs there if a pod reports it and every
+// pod that reports it matches: if two running pods share an address, a peer has to match both.
 func (c *Compiler) updatePeer(s *set, a netip.Addr) {
 	at := c.addrs[a]
 	in := at != nil
@@ -149,7 +149,7 @@ func (c *Compiler) updatePeer(s *set, a netip.Addr) {
 	c.putMember(s, program.Member{Addr: a}, in)
 }
 
-// refreshNamedPorts looks again at the named ports that a pod had or has, at all addresses it had or has.
+// refreshNamedPorts updates the NamedPorts sets at all addresses that a pod had or has.
 func (c *Compiler) refreshNamedPorts(prev, next podFacts) {
 	for _, s := range c.named {
 		for _, f := range []podFacts{prev, next} {
@@ -160,8 +160,8 @@ func (c *Compiler) refreshNamedPorts(prev, next podFacts) {
 	}
 }
 
-// updateNamed settles under which port an address stands in a NamedPorts set: the one that every pod at it
-// gives the name, or none.
+// updateNamed updates the port of an address in a NamedPorts set: the number that the name has on every pod at the
+// address, or none.
 func (c *Compiler) updateNamed(s *set, a netip.Addr) {
 	var port uint16
 	if at := c.addrs[a]; at != nil {

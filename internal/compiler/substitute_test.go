@@ -61,7 +61,7 @@ func TestClosedPoliciesAreNotMoreOpen(t *testing.T) {
 	}
 }
 
-// denies reports, by direction, whether a policy denies connections of the one pod here.
+// denies reports, by direction, whether a policy denies connections of webPod.
 func denies(np *networkingv1.NetworkPolicy) [2]bool {
 	c := New(Options{Node: "n"})
 	c.SetPod(webPod())

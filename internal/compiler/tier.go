@@ -10,20 +10,20 @@ import (
 )
 
 // tier is a set of policies that isolate pods in one direction. Tiers are interned: pods that the same policies
-// isolate share one, so what a pod's isolation is called does not have to be computed from all of its policies.
+// isolate share one, so the ID for a pod need not be computed from all of its policies.
 type tier struct {
 	id       program.TierID
 	d        program.Direction
 	sum      fingerprint
 	policies []*policy // sorted by reference
-	// pods counts the pods that are judged by the tier. Without any the tier is forgotten.
+	// pods counts the pods that the tier judges. At zero the tier is forgotten.
 	pods int
-	// last is the step that a pod took from here most recently. A policy that selects many pods takes most of them
-	// the same way.
+	// last is the most recent step of a pod from this tier. A policy that selects many pods moves most of them the
+	// same way.
 	last step
 }
 
-// step leads from a tier to the one that has a policy more, or less.
+// step leads from a tier to the one with one policy more, or one less.
 type step struct {
 	policy *policy
 	add    bool
@@ -31,7 +31,7 @@ type step struct {
 }
 
 // fingerprint is the sum of hashes of policies, so that adding or removing one costs the same whatever the number of
-// others. Nothing rests on its being free of collisions: tiers that share one are told apart by their policies.
+// others. Collisions do no harm: tiers with the same fingerprint are told apart by their policies.
 type fingerprint [4]uint64
 
 func policyPrint(ref program.PolicyRef, d program.Direction) fingerprint {
@@ -72,7 +72,7 @@ func (c *Compiler) isolate(p *pod, pol *policy, d program.Direction, add bool) {
 	c.touch(p.addrs...)
 }
 
-// nextTier returns the tier that has a policy more than t, or less. A nil tier has no policies.
+// nextTier returns the tier that results from adding the policy to t, or removing it. A nil tier has no policies.
 func (c *Compiler) nextTier(t *tier, pol *policy, d program.Direction, add bool) *tier {
 	var sum fingerprint
 	var policies []*policy
@@ -94,7 +94,7 @@ func (c *Compiler) nextTier(t *tier, pol *policy, d program.Direction, add bool)
 	return c.internTier(&tier{d: d, sum: sum, policies: policies})
 }
 
-// internTier returns the known tier with the policies of t, or makes t known.
+// internTier returns the known tier with the policies of t. If there is none, it interns t and returns it.
 func (c *Compiler) internTier(t *tier) *tier {
 	alike := c.tiers[t.sum]
 	for _, known := range alike {
@@ -132,8 +132,8 @@ func (c *Compiler) leaveTier(t *tier) {
 	}
 }
 
-// useTier puts the tier, and the stack that consists of it alone, into the program, or counts one more address that is
-// judged by it.
+// useTier adds the tier, and the stack that consists of it alone, to the program, or counts one more address that it
+// judges.
 func (c *Compiler) useTier(t *tier) {
 	id := program.StackID(t.id)
 	if c.stackRefs[id]++; c.stackRefs[id] > 1 {
@@ -149,7 +149,7 @@ func (c *Compiler) useTier(t *tier) {
 	c.delta.Stacks[id] = struct{}{}
 }
 
-// releaseStack takes back one useTier.
+// releaseStack undoes one call of useTier.
 func (c *Compiler) releaseStack(id program.StackID) {
 	if c.stackRefs[id]--; c.stackRefs[id] > 0 {
 		return

@@ -12,7 +12,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 )
 
-// denied returns a compiler with pods of node a that n policies select.
+// denied returns a compiler with pods on node a that n policies select.
 func denied(pods, n int) *Compiler {
 	c := New(Options{Node: "a"})
 	for i := range n {
@@ -24,8 +24,8 @@ func denied(pods, n int) *Compiler {
 	return c
 }
 
-// TestPodsOfTheSamePoliciesShareATier expects one tier and one stack in a direction, whatever the number of pods, and
-// that a policy more or less leads all pods to the same next one.
+// TestPodsOfTheSamePoliciesShareATier expects one tier and one stack per direction, whatever the number of pods.
+// Adding or removing a policy must lead all pods to the same next tier.
 func TestPodsOfTheSamePoliciesShareATier(t *testing.T) {
 	c := denied(20, 50)
 	last := types.NamespacedName{Namespace: "ns", Name: "p49"}
@@ -44,8 +44,8 @@ func TestPodsOfTheSamePoliciesShareATier(t *testing.T) {
 	}
 }
 
-// TestPodEventsCostTheSame expects that an event of a pod allocates no more with a thousand policies than with ten,
-// which it would if it spelled out the names of all of them.
+// TestPodEventsCostTheSame expects a pod event to allocate no more with a thousand policies than with ten. It would
+// if it spelled out the names of all of them.
 func TestPodEventsCostTheSame(t *testing.T) {
 	const events = 100
 	cost := func(policies int) uint64 {
@@ -64,7 +64,7 @@ func TestPodEventsCostTheSame(t *testing.T) {
 	}
 }
 
-// TestEqualFingerprints expects that tiers stay apart although the fingerprints of all policies are the same.
+// TestEqualFingerprints expects tiers to stay apart even if all policies have the same fingerprint.
 func TestEqualFingerprints(t *testing.T) {
 	c := New(Options{Node: "a"})
 	pods := []*pod{{}, {}, {}}
@@ -78,13 +78,13 @@ func TestEqualFingerprints(t *testing.T) {
 	if first == second || first.id == second.id || first != pods[2].tiers[program.Ingress] {
 		t.Fatalf("tiers %+v and %+v of different policies", first, second)
 	}
-	// The first tier is forgotten while the program still has it; its ID must not go to another one.
+	// The first tier is forgotten while the program still has it; its ID must not be reused.
 	c.useTier(first)
 	c.isolate(pods[0], a, program.Ingress, false)
 	c.isolate(pods[2], a, program.Ingress, false)
 	c.isolate(pods[1], b, program.Ingress, false)
 	c.isolate(pods[1], b, program.Ingress, true)
 	if got := pods[1].tiers[program.Ingress].id; got == first.id {
-		t.Errorf("the tier of another policy has the ID %s, which the program still has for the first", got)
+		t.Errorf("the tier of another policy has the ID %s, which the program still uses for the first", got)
 	}
 }

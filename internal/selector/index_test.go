@@ -139,7 +139,7 @@ func TestNothingIsLeft(t *testing.T) {
 			ix.SetPod(key, labels)
 		}
 		if matches == 0 {
-			t.Fatal("nothing matches, so nothing could be left")
+			t.Fatal("no pod matches, so nothing could be left")
 		}
 		// The namespace goes before its content and after it, in turn.
 		if i%2 == 0 {

@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// TestSameMeaningSameText expects selectors of one meaning to have one text.
+// TestSameMeaningSameText expects selectors with the same meaning to have the same text.
 func TestSameMeaningSameText(t *testing.T) {
 	same := []*metav1.LabelSelector{
 		{MatchLabels: map[string]string{"a": "1", "b": "2"}},

@@ -28,9 +28,9 @@ const (
 	plain    = repo + "/deploy/netpol-agent.yaml"
 )
 
-var update = flag.Bool("update", false, "write the golden files and "+plain+" anew")
+var update = flag.Bool("update", false, "rewrite the golden files and "+plain)
 
-// helmPath is bin/helm, built from its pinned module if that has not been done.
+// helmPath returns the path of bin/helm, which it builds from its pinned module if it does not exist.
 var helmPath = sync.OnceValues(func() (string, error) {
 	path, err := filepath.Abs(repo + "/bin/helm")
 	if err != nil {
@@ -45,7 +45,7 @@ var helmPath = sync.OnceValues(func() (string, error) {
 	return path, cmd.Run()
 })
 
-// helm runs helm, with nothing of this machine's configuration.
+// helm runs helm, without this machine's configuration.
 func helm(t *testing.T, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
 	path, err := helmPath()
@@ -86,7 +86,7 @@ func compare(t *testing.T, file, got string) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s is not what the chart gives (\"make chart-golden\" writes it anew):\n%s", file, diff)
+		t.Errorf("%s is not what the chart renders (\"make chart-golden\" rewrites it):\n%s", file, diff)
 	}
 }
 
@@ -131,14 +131,15 @@ const plainHeader = `# netpol-agent for "kubectl apply -f". Made from charts/net
 # Before "kubectl delete -f" remove the rules from the nodes: "netpol-agent uninstall".
 `
 
-// helmLabels say that Helm looks after an object, which is not so here.
+// helmLabels say that Helm manages an object, which is not true here.
 var helmLabels = regexp.MustCompile(`(?m)^ +(app\.kubernetes\.io/managed-by|helm\.sh/chart): .*\n|^# Source: .*\n`)
 
 func TestPlainManifestIsCurrent(t *testing.T) {
 	compare(t, plain, plainHeader+helmLabels.ReplaceAllString(render(t, "--no-hooks"), ""))
 }
 
-// TestIPTablesNeedsMore: another capability and the lock that all such programs of the node share, and nothing else.
+// TestIPTablesNeedsMore expects one more capability and the lock that all such programs of the node share, and nothing
+// else.
 func TestIPTablesNeedsMore(t *testing.T) {
 	for _, backend := range []string{"iptables", "auto"} {
 		spec := find[appsv1.DaemonSet](t, render(t, "--set", "backend="+backend), "DaemonSet", "netpol-agent").Spec.Template.Spec
@@ -157,10 +158,10 @@ func TestDocumentsAreKnownTypes(t *testing.T) {
 	c := ds.Spec.Template.Spec.Containers[0]
 	sc := c.SecurityContext
 	if !slices.Equal(sc.Capabilities.Add, []corev1.Capability{"NET_ADMIN"}) || !slices.Equal(sc.Capabilities.Drop, []corev1.Capability{"ALL"}) {
-		t.Errorf("capabilities %+v: NET_ADMIN alone is promised", sc.Capabilities)
+		t.Errorf("capabilities %+v, want NET_ADMIN alone", sc.Capabilities)
 	}
 	if *sc.AllowPrivilegeEscalation || *sc.Privileged || !*sc.ReadOnlyRootFilesystem || len(ds.Spec.Template.Spec.Volumes) > 0 {
-		t.Errorf("more than the capability: %+v, volumes %v", sc, ds.Spec.Template.Spec.Volumes)
+		t.Errorf("more rights than the capability: %+v, volumes %v", sc, ds.Spec.Template.Spec.Volumes)
 	}
 	if ds.Spec.Template.Spec.SecurityContext.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
 		t.Error("seccomp is not the runtime's default")
@@ -179,7 +180,8 @@ func TestRightsAreToReadAndToTell(t *testing.T) {
 	}
 }
 
-// TestRightsAreThoseOfTheSources: the ClusterRole allows to list and watch exactly the kinds that the agent watches.
+// TestRightsAreThoseOfTheSources expects the ClusterRole to allow list and watch on exactly the kinds that the agent
+// watches.
 func TestRightsAreThoseOfTheSources(t *testing.T) {
 	var want, listed, watched []string
 	for _, k := range source.Watched() {
@@ -202,11 +204,11 @@ func TestRightsAreThoseOfTheSources(t *testing.T) {
 	slices.Sort(listed)
 	slices.Sort(watched)
 	if !slices.Equal(listed, want) || !slices.Equal(watched, want) {
-		t.Errorf("may list %v and watch %v, and the agent watches %v", listed, watched, want)
+		t.Errorf("the role may list %v and watch %v, but the agent watches %v", listed, watched, want)
 	}
 }
 
-// find gives the one object of a kind and name, decoded strictly.
+// find returns the one object of a kind and name, decoded strictly.
 func find[T any](t *testing.T, documents, kind, name string) (found T) {
 	t.Helper()
 	n := 0
@@ -227,7 +229,7 @@ func find[T any](t *testing.T, documents, kind, name string) (found T) {
 		}
 	}
 	if n != 1 {
-		t.Fatalf("%d objects %s %s", n, kind, name)
+		t.Fatalf("%d objects of kind %s named %s, want 1", n, kind, name)
 	}
 	return found
 }

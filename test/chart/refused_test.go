@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestNonsenseIsRefusedByName holds, for values that make no sense, that the message names the value.
+// TestNonsenseIsRefusedByName expects the message about a value that makes no sense to name it.
 func TestNonsenseIsRefusedByName(t *testing.T) {
 	for _, c := range []struct{ values, want string }{
 		{"imagee: {}", "imagee"},

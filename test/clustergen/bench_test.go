@@ -8,7 +8,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/oracle"
 )
 
-// packetsPerCase is how many packets a property test asks of one cluster; all benchmarks are per cluster.
+// packetsPerCase is how many packets a property test draws for one cluster; all benchmarks are per cluster.
 const packetsPerCase = 20
 
 func BenchmarkStateRapid(b *testing.B) {

@@ -35,13 +35,13 @@ func TestStatesHaveEveryFeature(t *testing.T) {
 		}
 		for _, name := range wanted() {
 			if seen[name] < enough {
-				t.Errorf("%s: %q occurs in %d of %d states, want %d at least", kind, name, seen[name], draws, enough)
+				t.Errorf("%s: %q occurs in %d of %d states, want at least %d", kind, name, seen[name], draws, enough)
 			}
 		}
 	}
 }
 
-// wanted lists the features that must occur, those of the tables included.
+// wanted lists the features that must occur, including those of the tables.
 func wanted() []string {
 	all := []string{
 		"hostNetwork pod", "terminating pod", "pod without address", "pod on no node", "dual-stack pod", "IPv6-only pod", "shared address", "shared across nodes", "junk address", "IPv4-mapped address", "address with a zone", "two IPv4 addresses",
@@ -77,7 +77,7 @@ func wanted() []string {
 	return all
 }
 
-// features names what occurs in a state.
+// features calls saw with the name of each feature of a state.
 func features(s oracle.State, saw func(string)) {
 	when := func(yes bool, name string) {
 		if yes {
@@ -151,7 +151,7 @@ func podFeatures(s oracle.State, when func(bool, string)) {
 	}
 }
 
-// containerFeatures names what occurs in the containers of a pod; numbers are those of each name over all pods.
+// containerFeatures names the features of a pod's containers; numbers holds the port numbers of each name in all pods.
 func containerFeatures(p *corev1.Pod, numbers map[string]map[int32]bool, when func(bool, string)) {
 	for _, c := range p.Spec.InitContainers {
 		sidecar := c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
@@ -255,7 +255,7 @@ func portFeatures(p *networkingv1.NetworkPolicyPort, when func(bool, string)) {
 	}
 }
 
-// TestPacketsAreInteresting counts what decides about random packets.
+// TestPacketsAreInteresting counts the reasons that decide about random packets.
 func TestPacketsAreInteresting(t *testing.T) {
 	for kind, draw := range map[string]func(oracle.State, int) []oracle.Packet{
 		"rapid": func(s oracle.State, i int) []oracle.Packet { return rapid.SliceOfN(Packet(s), 10, 10).Example(i) },
@@ -266,7 +266,7 @@ func TestPacketsAreInteresting(t *testing.T) {
 			s := StateFromSeed(uint64(i))
 			for _, p := range draw(s, i) {
 				if p.Src.Is4() != p.Dst.Is4() || p.Protocol == oracle.ICMPv6 && p.Src.Is4() || p.Src.Is4In6() || p.Dst.Is4In6() {
-					t.Fatalf("%s: %s is no packet", kind, p)
+					t.Fatalf("%s: %s is not a possible packet", kind, p)
 				}
 				count[fmt.Sprint("protocol ", p.Protocol)]++
 				for _, node := range nodeNames {
@@ -288,7 +288,7 @@ func TestPacketsAreInteresting(t *testing.T) {
 		}
 		for name, percent := range share {
 			if have := 100 * float64(count[name]) / float64(judged); have < percent {
-				t.Errorf("%s: %q decides %.2f %% of %d judgments, want %.2f %%", kind, name, have, judged, percent)
+				t.Errorf("%s: %q decides %.2f %% of %d judgments, want at least %.2f %%", kind, name, have, judged, percent)
 			}
 		}
 	}

@@ -1,12 +1,12 @@
 // Package clustergen draws random small clusters, packets and event sequences for property tests.
 //
-// It decides what is worth trying: every row of the policy semantics, the objects that API validation refuses and that
-// exist all the same, and packets near the boundaries of the rules at hand. It does not decide what any of it means;
-// that is the oracle's part.
+// It decides what is worth trying: every row of the policy semantics, objects that API validation refuses but that
+// exist anyway, and packets near the boundaries of the rules at hand. It does not decide what any of it means; that
+// is the oracle's part.
 //
 // Everything is drawn as small integers that choose from tables whose first entry is the plainest one, and lists are
-// drawn element by element, so that a failing case shrinks to few and plain objects. Collisions are frequent on purpose:
-// there are few labels, names, addresses and ports. All objects of one draw are distinct values that nobody else holds.
+// drawn element by element, so that a failing case shrinks to a few plain objects. Collisions are frequent on purpose:
+// there are few labels, names, addresses and ports. All objects of one draw are distinct and shared with nothing else.
 //
 // The same draws can come from package rapid (State, Packet, Events, Orders) or, faster but without shrinking, from a
 // seed (StateFromSeed, PacketsFromSeed, EventsFromSeed).
@@ -42,10 +42,10 @@ func Orders(s oracle.State) *rapid.Generator[History] {
 	return rapid.Custom(func(t *rapid.T) History { return detour(drawn{t}, s) })
 }
 
-// StateFromSeed gives a cluster as State does, the same one for the same seed.
+// StateFromSeed returns a cluster as State does, the same one for the same seed.
 func StateFromSeed(seed uint64) oracle.State { return state(newSeeded(seed)) }
 
-// PacketsFromSeed gives n packets as Packet does, the same ones for the same state and seed.
+// PacketsFromSeed returns n packets as Packet does, the same ones for the same state and seed.
 func PacketsFromSeed(s oracle.State, seed uint64, n int) []oracle.Packet {
 	tables, source := newPacketTables(s), newSeeded(seed)
 	packets := make([]oracle.Packet, 0, n)
@@ -55,5 +55,5 @@ func PacketsFromSeed(s oracle.State, seed uint64, n int) []oracle.Packet {
 	return packets
 }
 
-// EventsFromSeed gives a sequence of events as Events does, the same one for the same seed.
+// EventsFromSeed returns a sequence of events as Events does, the same one for the same seed.
 func EventsFromSeed(seed uint64) History { return history(newSeeded(seed)) }

@@ -16,21 +16,21 @@ type Event struct {
 	Pod       *corev1.Pod
 	Namespace *corev1.Namespace
 	Policy    *networkingv1.NetworkPolicy
-	// Delete tells that the object is gone; the object's content may then be of another version than the last one that
-	// was told, as after a lost watch. Otherwise the object has been created or has changed, or is told again.
+	// Delete reports that the object is gone; its content may then be of another version than the last one reported,
+	// as after a lost watch. Otherwise the object was created or changed, or is reported again.
 	Delete bool
 }
 
-// History is a sequence of events that starts at an empty cluster. As informers do, it may tell an object's state twice,
-// skip states, and replace an object by a new one of the same name without telling that the old one is gone.
+// History is a sequence of events that starts at an empty cluster. Like informers, it may report an object's state
+// twice, skip states, and replace an object by a new one of the same name without reporting that the old one is gone.
 type History struct {
 	Events []Event
 	// Final is the state after all events; the addresses of the nodes never change.
 	Final oracle.State
 }
 
-// After gives the state after the first n events, its lists in the order of the objects' names. The state shares the
-// objects with the events.
+// After returns the state after the first n events, its lists in the order of the objects' names. The state shares
+// the objects with the events.
 func (h History) After(n int) oracle.State {
 	w := world{}
 	for _, e := range h.Events[:n] {
@@ -39,7 +39,7 @@ func (h History) After(n int) oracle.State {
 	return w.state(h.Final.NodeAddrs)
 }
 
-// Key gives the kind and the name of the event's object.
+// Key returns the kind and the name of the event's object.
 func (e Event) Key() string {
 	switch {
 	case e.Pod != nil:
@@ -51,7 +51,7 @@ func (e Event) Key() string {
 	}
 }
 
-// GoString gives the event for the message of a failed property: what happened, and the object as YAML.
+// GoString returns the event for the message of a failed property: what happened, and the object as YAML.
 func (e Event) GoString() string {
 	if e.Delete {
 		return "delete " + e.Key() + "\n"
@@ -69,7 +69,7 @@ func (e Event) GoString() string {
 	return "set " + e.Key() + "\n    " + strings.ReplaceAll(strings.TrimSpace(string(text)), "\n", "\n    ") + "\n"
 }
 
-// GoString gives the events for the message of a failed property.
+// GoString returns the events for the message of a failed property.
 func (h History) GoString() string {
 	var b strings.Builder
 	for i, e := range h.Events {

@@ -34,7 +34,7 @@ func TestHistoriesHaveEveryFeature(t *testing.T) {
 		}
 		for _, name := range wanted {
 			if seen[name] < enough {
-				t.Errorf("%s: %q occurs in %d of %d histories, want %d at least", kind, name, seen[name], draws, enough)
+				t.Errorf("%s: %q occurs in %d of %d histories, want at least %d", kind, name, seen[name], draws, enough)
 			}
 		}
 	}
@@ -110,7 +110,7 @@ func changeFeatures(before, after Event, when func(bool, string)) {
 	when(one.Spec.NodeName != two.Spec.NodeName, "pod replaced on another node")
 }
 
-// TestFinalIsReplayed shows that the final state of a history is what its events lead to.
+// TestFinalIsReplayed shows that the events of a history lead to its final state.
 func TestFinalIsReplayed(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := Events().Draw(t, "history")
@@ -118,7 +118,7 @@ func TestFinalIsReplayed(t *testing.T) {
 			t.Fatalf("the events lead to %#v", got)
 		}
 		if got := h.After(0); len(got.Pods)+len(got.Namespaces)+len(got.Policies) != 0 {
-			t.Fatalf("before all events there is %#v", got)
+			t.Fatalf("before the first event there is %#v", got)
 		}
 	})
 }
@@ -139,7 +139,7 @@ func TestOrdersEndInTheState(t *testing.T) {
 				t.Fatalf("the events lead to %s\nwant %s", got, want)
 			}
 			if got := fmt.Sprintf("%#v", h.Final); got != want {
-				t.Fatalf("the history says that it ends in %s\nwant %s", got, want)
+				t.Fatalf("the history's final state is %s\nwant %s", got, want)
 			}
 			for _, e := range h.Events {
 				for _, p := range s.Pods {
@@ -151,11 +151,11 @@ func TestOrdersEndInTheState(t *testing.T) {
 		}
 	})
 	if different == 0 {
-		t.Error("all orders are one order")
+		t.Error("all orders are the same")
 	}
 }
 
-// sorted gives the state with its lists in the order of a history's.
+// sorted returns the state with its lists in the order that histories use.
 func sorted(s oracle.State) oracle.State {
 	w := world{}
 	for _, o := range s.Pods {
@@ -170,7 +170,7 @@ func sorted(s oracle.State) oracle.State {
 	return w.state(s.NodeAddrs)
 }
 
-// TestSeedsRepeat shows that a seed gives the same draws each time, and another one others.
+// TestSeedsRepeat shows that a seed yields the same draws each time, and another seed yields others.
 func TestSeedsRepeat(t *testing.T) {
 	all := func(seed uint64) string {
 		s := StateFromSeed(seed)
@@ -180,12 +180,12 @@ func TestSeedsRepeat(t *testing.T) {
 	for seed := range uint64(20) {
 		text := all(seed)
 		if text != all(seed) {
-			t.Errorf("seed %d gives two draws", seed)
+			t.Errorf("seed %d yields two different draws", seed)
 		}
 		texts[text] = true
 	}
 	if len(texts) < 20 {
-		t.Errorf("20 seeds give %d draws", len(texts))
+		t.Errorf("20 seeds yield %d different draws", len(texts))
 	}
 }
 

@@ -19,18 +19,18 @@ type service struct {
 	port     uint16
 }
 
-// hint is where to look for packets that one rule may decide. It is a guess, on the generous side: it holds what a
-// lenient reading of the rule would let through as well.
+// hint is where to look for packets that one rule may decide. It is a generous guess: it also holds what a lenient
+// reading of the rule would let through.
 type hint struct {
 	ingress bool
-	// local are the addresses of the pods that the policy may select; remote those that the peers may mean.
+	// local are the addresses of the pods that the policy may select; remote are those that the peers may mean.
 	local, remote []netip.Addr
 	services      []service
 	// named are what the rule's named ports may mean at a destination.
 	named map[netip.Addr][]service
 }
 
-// hints gives a hint for every rule of the state that may have local pods.
+// hints returns a hint for every rule of the state that may have local pods.
 func hints(st oracle.State) []hint {
 	var all []hint
 	add := func(p *networkingv1.NetworkPolicy, ingress bool, peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort) {
@@ -65,8 +65,8 @@ func hints(st oracle.State) []hint {
 	return all
 }
 
-// podsLike gives the pods that two selectors may mean, nil for no restriction; without a selector of namespaces it looks
-// in the namespace named home. A selector that cannot be parsed may mean everything.
+// podsLike returns the pods that two selectors may mean. A nil selector of pods restricts nothing; with a nil selector
+// of namespaces it looks in the namespace named home. A selector that cannot be parsed may mean everything.
 func podsLike(st oracle.State, home string, pods, namespaces *metav1.LabelSelector) []*corev1.Pod {
 	var like []*corev1.Pod
 	for _, p := range st.Pods {
@@ -89,7 +89,7 @@ func mayMatch(selector *metav1.LabelSelector, labels map[string]string) bool {
 	return err != nil || parsed.Matches(klabels.Set(labels))
 }
 
-// peerAddrs gives addresses that a peer may mean: those of pods, and the edges of blocks.
+// peerAddrs returns addresses that a peer may mean: those of pods, and the edges of blocks.
 func peerAddrs(st oracle.State, home string, peer networkingv1.NetworkPolicyPeer) []netip.Addr {
 	var addrs []netip.Addr
 	if peer.IPBlock == nil || peer.PodSelector != nil || peer.NamespaceSelector != nil {
@@ -108,7 +108,7 @@ func peerAddrs(st oracle.State, home string, peer networkingv1.NetworkPolicyPeer
 	return addrs
 }
 
-// portServices gives services on and beside those that an item of a rule's list of ports may mean by its numbers.
+// portServices returns services on and beside those that an item of a rule's list of ports may mean by its numbers.
 func portServices(port networkingv1.NetworkPolicyPort) []service {
 	var all []service
 	if port.Port != nil && port.Port.Type == intstr.Int {
@@ -141,7 +141,7 @@ func (h hint) addNamed(port networkingv1.NetworkPolicyPort, destinations []*core
 	}
 }
 
-// protocolOf gives the protocol of an item as the API defaults it.
+// protocolOf returns the protocol of an item as the API defaults it.
 func protocolOf(port networkingv1.NetworkPolicyPort) corev1.Protocol {
 	if port.Protocol == nil {
 		return corev1.ProtocolTCP
@@ -149,7 +149,8 @@ func protocolOf(port networkingv1.NetworkPolicyPort) corev1.Protocol {
 	return *port.Protocol
 }
 
-// around gives the port, twice, and its neighbours; of a number that is no port, the low bits are the tempting ones.
+// around returns the port, twice, and its neighbours. Of a number that is not a port it takes the low 16 bits, as a
+// mistaken conversion would.
 func around(name corev1.Protocol, number int32) []service {
 	protocol := oracle.TCP
 	switch name {
@@ -171,7 +172,7 @@ func eachContainerPort(p *corev1.Pod, visit func(corev1.ContainerPort)) {
 	}
 }
 
-// addrsOf gives the addresses that the pods may mean, whether they take part or not.
+// addrsOf returns the addresses that the pods may mean, whether they take part or not.
 func addrsOf(pods []*corev1.Pod) []netip.Addr {
 	var addrs []netip.Addr
 	for _, p := range pods {
@@ -180,7 +181,7 @@ func addrsOf(pods []*corev1.Pod) []netip.Addr {
 	return addrs
 }
 
-// podAddrs gives the addresses that a pod may mean, whether it takes part or not.
+// podAddrs returns the addresses that a pod may mean, whether it takes part or not.
 func podAddrs(p *corev1.Pod) []netip.Addr {
 	var addrs []netip.Addr
 	for _, ip := range append([]corev1.PodIP{{IP: p.Status.PodIP}}, p.Status.PodIPs...) {

@@ -13,7 +13,7 @@ import (
 // world is the cluster while events happen to it: the last event about each object that exists, by Event.Key.
 type world map[string]Event
 
-// apply lets one event happen.
+// apply applies one event.
 func (w world) apply(e Event) {
 	if e.Delete {
 		delete(w, e.Key())
@@ -22,7 +22,7 @@ func (w world) apply(e Event) {
 	w[e.Key()] = e
 }
 
-// state gives the objects that exist, sorted by kind and name.
+// state returns the objects that exist, sorted by kind and name.
 func (w world) state(nodeAddrs map[string][]netip.Addr) oracle.State {
 	st := oracle.State{NodeAddrs: nodeAddrs}
 	for _, key := range slices.Sorted(maps.Keys(w)) {
@@ -38,7 +38,7 @@ func (w world) state(nodeAddrs map[string][]netip.Addr) oracle.State {
 	return st
 }
 
-// history gives random events: several chunks of a few steps each, so that a failing case loses whole chunks at once.
+// history returns random events: several chunks of a few steps each, so that a failing case loses whole chunks at once.
 func history(s source) History {
 	nodeAddrs, w := nodes(s), world{}
 	h := History{Events: w.steps(s)}
@@ -46,7 +46,7 @@ func history(s source) History {
 	return h
 }
 
-// steps gives random events and lets them happen.
+// steps returns random events and applies them.
 func (w world) steps(s source) []Event {
 	var events []Event
 	many(s, 0, 8, func(s source) int {
@@ -61,7 +61,7 @@ func (w world) steps(s source) []Event {
 	return events
 }
 
-// detour gives random events and then those that lead to st, in random order.
+// detour returns random events and then those that lead to st, in random order.
 func detour(s source, st oracle.State) History {
 	w := world{}
 	h := History{Events: w.steps(s)}
@@ -89,7 +89,7 @@ func detour(s source, st oracle.State) History {
 	return h
 }
 
-// step gives the events of one thing that happens in the cluster.
+// step returns the events of one change in the cluster.
 func (w world) step(s source) []Event {
 	switch s.intn(16) {
 	case 0, 1:
@@ -106,11 +106,11 @@ func (w world) step(s source) []Event {
 		return []Event{w.changed(s, "Namespace ")}
 	case 12:
 		return w.handover(s)
-	case 13: // told again, as on a resync
+	case 13: // reported again, as on a resync
 		return []Event{copied(w.any(s, pick(s, kinds)))}
 	case 14: // gone
 		return []Event{deletion(s, w.any(s, pick(s, kinds)))}
-	default: // gone and told twice, or never known
+	default: // gone and reported twice, or never known
 		gone := w.fresh(s, pick(s, kinds))
 		gone.Delete = true
 		return []Event{gone, copied(gone)}
@@ -120,7 +120,7 @@ func (w world) step(s source) []Event {
 // kinds are the prefixes of Event.Key.
 var kinds = []string{"Pod ", "NetworkPolicy ", "Namespace "}
 
-// any gives the last event about some object of the kind that exists, or if there is none, a new object's first one.
+// any returns the last event about some existing object of the kind or, if there is none, the first event of a new one.
 func (w world) any(s source, kind string) Event {
 	var keys []string
 	for _, key := range slices.Sorted(maps.Keys(w)) {
@@ -134,7 +134,7 @@ func (w world) any(s source, kind string) Event {
 	return w[pick(s, keys)]
 }
 
-// fresh gives the event of an object that is new, or that replaces one of its name.
+// fresh returns the event of an object that is new, or that replaces one of the same name.
 func (w world) fresh(s source, kind string) Event {
 	switch kind {
 	case "Pod ":
@@ -146,7 +146,7 @@ func (w world) fresh(s source, kind string) Event {
 	}
 }
 
-// changed gives the event of a change to an object that exists, as the API permits it.
+// changed returns the event of a change to an existing object that the API permits.
 func (w world) changed(s source, kind string) Event {
 	e := copied(w.any(s, kind))
 	switch {
@@ -173,8 +173,8 @@ func (w world) changed(s source, kind string) Event {
 	return e
 }
 
-// changePod changes what can change while a pod lives, or while one of its name takes its place unseen: that one can
-// run on another node and be like it in all else, its address included.
+// changePod changes what can change while a pod lives, or when another pod of its name replaces it unnoticed: that one
+// can run on another node and be the same in everything else, including the address.
 func changePod(s source, p *corev1.Pod) {
 	switch s.intn(6) {
 	case 0, 1:
@@ -194,12 +194,12 @@ func changePod(s source, p *corev1.Pod) {
 	}
 }
 
-// slotOf gives the slot whose names the pod has.
+// slotOf returns the slot whose names the pod has.
 func slotOf(p *corev1.Pod) int {
 	return slices.Index(namespaceNames, p.Namespace)*len(podNames) + slices.Index(podNames, p.Name)
 }
 
-// handover gives the events of a pod that ends and of one that gets its addresses, the new one told first or last.
+// handover returns the events of a pod that ends and of one that gets its addresses, in either order.
 func (w world) handover(s source) []Event {
 	old := copied(w.any(s, "Pod "))
 	next := w.fresh(s, "Pod ")
@@ -216,7 +216,7 @@ func (w world) handover(s source) []Event {
 	return shuffled(s, []Event{next, ended})
 }
 
-// deletion gives the event that the object of e is gone, seldom with another version of the object.
+// deletion returns the event that the object of e is gone, seldom with another version of the object.
 func deletion(s source, e Event) Event {
 	e = copied(e)
 	e.Delete = true
@@ -233,7 +233,7 @@ func deletion(s source, e Event) Event {
 	return e
 }
 
-// copied gives the event with an object of its own.
+// copied returns the event with a copy of its object.
 func copied(e Event) Event {
 	return Event{Pod: e.Pod.DeepCopy(), Namespace: e.Namespace.DeepCopy(), Policy: e.Policy.DeepCopy(), Delete: e.Delete}
 }

@@ -12,14 +12,15 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/oracle"
 )
 
-// misreading rewrites a state so that reading it rightly gives the verdict that a wrong reading of the original gives.
+// misreading rewrites a state so that a right reading of the result yields the verdicts of a wrong reading of the
+// original.
 type misreading struct {
 	name   string
 	mutate func(*oracle.State)
 }
 
 // TestMisreadingsAreNoticed shows that the draws tell a wrong implementation from a right one: for each misreading of the
-// specification, some random packets get another verdict. A property test over the same draws finds such a mistake.
+// specification, some random packets get a different verdict. A property test over the same draws finds such a mistake.
 func TestMisreadingsAreNoticed(t *testing.T) {
 	const states, packets, enough = 3000, 20, 5
 	noticed := map[string]int{}
@@ -42,11 +43,11 @@ func TestMisreadingsAreNoticed(t *testing.T) {
 		})
 	}
 	for _, m := range open {
-		t.Errorf("%q is noticed in %d of %d clusters, want %d at least", m.name, noticed[m.name], states, enough)
+		t.Errorf("%q is noticed in %d of %d clusters, want at least %d", m.name, noticed[m.name], states, enough)
 	}
 }
 
-// verdicts gives what each node does with each packet.
+// verdicts returns the verdict of each node on each packet.
 func verdicts(s oracle.State, packets []oracle.Packet) []bool {
 	var all []bool
 	for _, p := range packets {

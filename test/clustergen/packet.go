@@ -10,10 +10,10 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/oracle"
 )
 
-// packetTables is what makes packets interesting in one state.
+// packetTables holds what makes packets interesting in one state.
 type packetTables struct {
-	// pods are the addresses of pods, of those that have ended too; all are those and everybody else's, the pods' about
-	// as many as the others.
+	// pods are the addresses of all pods, including those that have ended. all are those and everybody else's, about
+	// half of each.
 	pods, all []netip.Addr
 	services  []service
 	hints     []hint
@@ -43,7 +43,7 @@ func newPacketTables(st oracle.State) packetTables {
 	return t
 }
 
-// packet gives a packet, in three of four cases one that some rule may decide.
+// packet returns a packet, in three of four cases one that some rule may decide.
 func (t packetTables) packet(s source) oracle.Packet {
 	var p oracle.Packet
 	services := t.services
@@ -75,8 +75,8 @@ func (t packetTables) packet(s source) oracle.Packet {
 	return p
 }
 
-// guided gives the ends of a packet between pods that a policy may select and addresses that a rule of it may mean, in
-// one of four cases with any address at all.
+// guided returns the ends of a packet between a pod that a policy may select and an address that its rule may mean,
+// which in one of four cases is any address at all.
 func (t packetTables) guided(s source, h hint) (src, dst netip.Addr) {
 	local := pick(s, h.local)
 	remotes := t.all
@@ -90,7 +90,7 @@ func (t packetTables) guided(s source, h hint) (src, dst netip.Addr) {
 	return local, remote
 }
 
-// anywhere gives the ends of a packet, mostly with a pod at one of them.
+// anywhere returns the ends of a packet, mostly with a pod at one of them.
 func (t packetTables) anywhere(s source) (src, dst netip.Addr) {
 	from := t.all
 	if len(t.pods) > 0 && s.intn(8) != 7 {
@@ -104,7 +104,7 @@ func (t packetTables) anywhere(s source) (src, dst netip.Addr) {
 	return one, other
 }
 
-// Bridge is the interface between whose ports a generated packet is switched, if it is.
+// Bridge is the bridge that switches a generated packet, unless the packet is routed.
 const Bridge = "cni0"
 
 // nameless are addresses that belong to no pod as far as the API knows.
@@ -143,7 +143,8 @@ func setOtherProtocol(s source, p *oracle.Packet) {
 	}
 }
 
-// otherEnd gives an address of the list, or if none fits any address, that is of the family of one, seldom one itself.
+// otherEnd returns an address of the same family as one: from the list or, if none there fits, any. It is seldom one
+// itself.
 func (t packetTables) otherEnd(s source, one netip.Addr, list []netip.Addr) netip.Addr {
 	fits := func(list []netip.Addr) []netip.Addr {
 		var others []netip.Addr

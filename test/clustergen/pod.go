@@ -7,7 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// pod gives the pod of a slot: its names are the slot's, all else is random.
+// pod returns the pod of a slot: its names are the slot's, all else is random.
 func pod(s source, slot int) *corev1.Pod {
 	p := &corev1.Pod{}
 	p.Namespace, p.Name = slotNames(slot, podNames)
@@ -37,7 +37,7 @@ func pod(s source, slot int) *corev1.Pod {
 	return p
 }
 
-// setPhase gives the pod a phase, mostly one in which it runs.
+// setPhase sets the pod's phase, mostly to one in which it runs.
 func setPhase(s source, p *corev1.Pod) {
 	p.Status.Phase = pick(s, []corev1.PodPhase{
 		corev1.PodRunning, corev1.PodRunning, corev1.PodRunning, corev1.PodRunning, corev1.PodRunning, corev1.PodRunning, corev1.PodRunning,
@@ -52,7 +52,7 @@ func setTerminating(s source, p *corev1.Pod) {
 	}
 }
 
-// setAddrs gives the pod its own addresses, or another one's, or none, in the shapes in which objects carry them.
+// setAddrs returns the pod its own addresses, another pod's, or none, in the forms that occur in objects.
 func setAddrs(s source, p *corev1.Pod, slot int) {
 	own4, own6 := podAddr4(slot), podAddr6(slot)
 	p.Status.PodIP, p.Status.PodIPs = own4, []corev1.PodIP{{IP: own4}}
@@ -70,20 +70,20 @@ func setAddrs(s source, p *corev1.Pod, slot int) {
 		p.Status.PodIPs = append(p.Status.PodIPs, corev1.PodIP{IP: pick(s, []func(int) string{podAddr6, podAddr4})(s.intn(slots))})
 	case 13: // none yet
 		p.Status.PodIP, p.Status.PodIPs = "", nil
-	case 14: // only one of the two fields, IPv4-mapped and with a zone, beside what is no address
+	case 14: // only one of the two fields, IPv4-mapped and with a zone, beside texts that are not addresses
 		p.Status.PodIP = ""
 		p.Status.PodIPs = []corev1.PodIP{{IP: "pending"}, {IP: "::ffff:" + own4}, {IP: ""}, {IP: own6 + "%eth0"}}
-	case 15: // the two fields differ, and repeat
+	case 15: // the two fields differ, and one repeats an address
 		p.Status.PodIP, p.Status.PodIPs = own4, []corev1.PodIP{{IP: own6}, {IP: own6}}
 	}
 }
 
-// container gives a container with up to four ports.
+// container returns a container with up to four ports.
 func container(s source) corev1.Container {
 	return corev1.Container{Name: "c", Ports: many(s, 0, 4, func(s source) corev1.ContainerPort { return containerPort(s, containerPortNames) })}
 }
 
-// initContainer gives a container that has ended before the pod runs, or a sidecar.
+// initContainer returns a container that has ended before the pod runs, or a sidecar.
 func initContainer(s source) corev1.Container {
 	c := corev1.Container{Name: "i", Ports: many(s, 0, 4, func(s source) corev1.ContainerPort { return containerPort(s, initPortNames) })}
 	if s.intn(2) == 0 {
@@ -96,7 +96,7 @@ func initContainer(s source) corev1.Container {
 	return c
 }
 
-// containerPort gives a port that mostly has a name that policies use.
+// containerPort returns a port that mostly has a name that policies use.
 func containerPort(s source, names []portName) corev1.ContainerPort {
 	chosen := pick(s, names)
 	p := corev1.ContainerPort{Name: chosen.text, Protocol: chosen.protocol, ContainerPort: pick(s, portNumbers)}
@@ -114,7 +114,7 @@ func containerPort(s source, names []portName) corev1.ContainerPort {
 	return p
 }
 
-// namespace gives the Namespace object of a name; it carries its name as a label in half of the cases.
+// namespace returns the Namespace object of a name; it carries its name as a label in half of the cases.
 func namespace(s source, name string) *corev1.Namespace {
 	n := &corev1.Namespace{}
 	n.Name = name

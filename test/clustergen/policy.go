@@ -7,7 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// policy gives the policy of a slot: its names are the slot's, all else is random.
+// policy returns the policy of a slot: its names are the slot's, all else is random.
 func policy(s source, slot int) *networkingv1.NetworkPolicy {
 	p := &networkingv1.NetworkPolicy{}
 	p.Namespace, p.Name = slotNames(slot, policyNames)
@@ -20,7 +20,7 @@ func policy(s source, slot int) *networkingv1.NetworkPolicy {
 	return p
 }
 
-// policyTypes gives all lists that mean something different, and some that are refused.
+// policyTypes returns one of the lists that differ in meaning, or one that is refused.
 func policyTypes(s source) []networkingv1.PolicyType {
 	const in, out = networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress
 	return append([]networkingv1.PolicyType(nil), pick(s, [][]networkingv1.PolicyType{
@@ -36,7 +36,7 @@ func egressRule(s source) networkingv1.NetworkPolicyEgressRule {
 	return networkingv1.NetworkPolicyEgressRule{To: peers(s), Ports: ports(s)}
 }
 
-// peers gives a rule's list of peers, which is missing or empty in one of six cases.
+// peers returns a rule's list of peers, which is missing or empty in one of six cases.
 func peers(s source) []networkingv1.NetworkPolicyPeer {
 	switch s.intn(12) {
 	case 0:
@@ -48,7 +48,7 @@ func peers(s source) []networkingv1.NetworkPolicyPeer {
 	}
 }
 
-// peer gives a peer; about one in ten has a combination of fields that is refused.
+// peer returns a peer; about one in ten has a combination of fields that is refused.
 func peer(s source) networkingv1.NetworkPolicyPeer {
 	switch s.intn(14) {
 	case 0, 1, 2:
@@ -76,8 +76,8 @@ func namespaceByName(s source) *metav1.LabelSelector {
 	return &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: pick(s, namespaceNames)}}
 }
 
-// ipBlock gives a block with exceptions of all kinds: inside, outside, equal, larger, of the other family, twice the
-// same, and such that cannot be understood.
+// ipBlock returns a block with exceptions of all kinds: inside, outside, equal, larger, of the other family, repeated,
+// and impossible to understand.
 func ipBlock(s source) *networkingv1.IPBlock {
 	b := &networkingv1.IPBlock{CIDR: cidr(s)}
 	if s.intn(5) < 2 {
@@ -96,7 +96,7 @@ func ipBlock(s source) *networkingv1.IPBlock {
 	return b
 }
 
-// cidr gives the text of a block, in about one of 25 cases one that cannot be understood.
+// cidr returns the text of a block, in about one of 25 cases one that cannot be understood.
 func cidr(s source) string {
 	switch kind := s.intn(25); {
 	case kind < 20:
@@ -108,7 +108,7 @@ func cidr(s source) string {
 	}
 }
 
-// ports gives a rule's list of ports, which is missing or empty in one of four cases.
+// ports returns a rule's list of ports, which is missing or empty in one of four cases.
 func ports(s source) []networkingv1.NetworkPolicyPort {
 	switch s.intn(8) {
 	case 0:
@@ -120,7 +120,7 @@ func ports(s source) []networkingv1.NetworkPolicyPort {
 	}
 }
 
-// port gives one item of a rule's list of ports; about one in four is refused.
+// port returns one item of a rule's list of ports; about one in four is refused.
 func port(s source) networkingv1.NetworkPolicyPort {
 	var p networkingv1.NetworkPolicyPort
 	if kind := s.intn(16); kind > 4 {
@@ -151,7 +151,7 @@ func port(s source) networkingv1.NetworkPolicyPort {
 	return p
 }
 
-// badPort gives a port that is refused, with the protocol of p.
+// badPort returns a port that is refused, with the protocol of p.
 func badPort(s source, p networkingv1.NetworkPolicyPort) networkingv1.NetworkPolicyPort {
 	chosen := pick(s, portNames)
 	switch s.intn(10) {

@@ -6,7 +6,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// labels gives the labels of a pod or a namespace.
+// labels returns the labels of a pod or a namespace.
 func labels(s source) map[string]string {
 	var all map[string]string
 	for _, key := range labelKeys {
@@ -23,7 +23,7 @@ func labels(s source) map[string]string {
 	return all
 }
 
-// selector gives a label selector; about one in fourteen cannot be parsed.
+// selector returns a label selector; about one in fourteen cannot be parsed.
 func selector(s source) *metav1.LabelSelector {
 	kind := s.intn(14)
 	selector := &metav1.LabelSelector{}
@@ -46,7 +46,7 @@ func selector(s source) *metav1.LabelSelector {
 	return selector
 }
 
-// someLabels gives one label, seldom two.
+// someLabels returns one label, seldom two.
 func someLabels(s source) map[string]string {
 	all := map[string]string{pick(s, labelKeys): pick(s, labelValues)}
 	if oneIn(s, 5) {
@@ -55,7 +55,7 @@ func someLabels(s source) map[string]string {
 	return all
 }
 
-// requirement gives an expression that can be parsed.
+// requirement returns an expression that can be parsed.
 func requirement(s source) metav1.LabelSelectorRequirement {
 	r := metav1.LabelSelectorRequirement{Key: pick(s, labelKeys)}
 	r.Operator = pick(s, []metav1.LabelSelectorOperator{
@@ -66,7 +66,7 @@ func requirement(s source) metav1.LabelSelectorRequirement {
 	return r
 }
 
-// badRequirement gives an expression that cannot be parsed; most of them would match much if they were read leniently.
+// badRequirement returns an expression that cannot be parsed; most would match much if they were read leniently.
 func badRequirement(s source) metav1.LabelSelectorRequirement {
 	return pick(s, []metav1.LabelSelectorRequirement{
 		{Key: "app", Operator: "Foo"},

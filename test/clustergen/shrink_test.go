@@ -11,10 +11,10 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/oracle"
 )
 
-// TestFailuresShrink shows that a failing property ends with objects that a person can take in: a wrong reading of
-// except mostly shrinks to one pod and one policy with one rule.
+// TestFailuresShrink shows that a failing property shrinks to objects that a person can grasp: a wrong reading of
+// except mostly ends with one pod and one policy with one rule.
 func TestFailuresShrink(t *testing.T) {
-	t.Chdir(t.TempDir()) // The library leaves a file about the failure.
+	t.Chdir(t.TempDir()) // The library writes a file about the failure.
 	var last oracle.State
 	property := func(t *rapid.T) {
 		s := State().Draw(t, "state")
@@ -44,7 +44,7 @@ func TestFailuresShrink(t *testing.T) {
 		rules += len(p.Spec.Ingress) + len(p.Spec.Egress)
 	}
 	if len(last.Pods) > 2 || len(last.Policies) > 2 || rules > 3 {
-		t.Errorf("a failure shrank only to %d pods, %d policies and %d rules:%#v", len(last.Pods), len(last.Policies), rules, last)
+		t.Errorf("a failure only shrank to %d pods, %d policies and %d rules:%#v", len(last.Pods), len(last.Policies), rules, last)
 	}
 }
 

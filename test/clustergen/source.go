@@ -8,7 +8,7 @@ import (
 
 // source is where decisions come from.
 type source interface {
-	// intn gives a number from 0 to n-1; n is at least 1. 0 is the plainest choice, to which a failing case shrinks.
+	// intn returns a number from 0 to n-1; n is at least 1. 0 is the plainest choice, to which a failing case shrinks.
 	intn(n int) int
 }
 
@@ -24,14 +24,14 @@ func newSeeded(seed uint64) seeded { return seeded{rand.New(rand.NewPCG(seed, 0x
 
 func (s seeded) intn(n int) int { return s.rng.IntN(n) }
 
-// oneIn is true in about one of n cases, and false in the plainest one.
+// oneIn returns true in about one of n cases, and false in the plainest one.
 func oneIn(s source, n int) bool { return s.intn(n) == n-1 }
 
-// pick gives one entry of a table that is not empty; the first one is the plainest.
+// pick returns one entry of a table that is not empty; the first one is the plainest.
 func pick[T any](s source, table []T) T { return table[s.intn(len(table))] }
 
-// many gives least to most elements, something under half of the possible length on average, and seldom more than five
-// above least.
+// many returns least to most elements: on average a little less than half of the possible length, and seldom more than
+// five above least.
 func many[T any](s source, least, most int, element func(source) T) []T {
 	if d, ok := s.(drawn); ok {
 		// The library's own list lets it remove single elements when it shrinks.
@@ -47,7 +47,7 @@ func many[T any](s source, least, most int, element func(source) T) []T {
 	return list
 }
 
-// shuffled gives the elements of list in random order; with nothing but plainest choices, in their own.
+// shuffled returns the elements of list in random order. If every choice is the plainest, they keep their order.
 func shuffled[T any](s source, list []T) []T {
 	list = append([]T(nil), list...)
 	for i := range len(list) - 1 {

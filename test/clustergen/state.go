@@ -9,7 +9,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/oracle"
 )
 
-// state gives a random cluster.
+// state returns a random cluster.
 func state(s source) oracle.State {
 	st := oracle.State{NodeAddrs: nodes(s)}
 	for i, n := range namespaceNames {
@@ -17,7 +17,7 @@ func state(s source) oracle.State {
 			st.Namespaces = append(st.Namespaces, namespace(s, n))
 		}
 	}
-	// Two lists, because one is seldom long enough; what falls on a slot twice is left out.
+	// Two lists, because one is seldom long enough. An object whose slot is taken is left out.
 	var pods, policies [slots]bool
 	for _, p := range append(many(s, 0, 10, slotted(pod)), many(s, 0, 10, slotted(pod))...) {
 		if !pods[p.slot] {
@@ -34,12 +34,12 @@ func state(s source) oracle.State {
 	return st
 }
 
-// slotObject is what stands in slots.
+// slotObject is an object that fills a slot.
 type slotObject interface {
 	*corev1.Pod | *networkingv1.NetworkPolicy
 }
 
-// inSlot is an object with the slot that it stands in.
+// inSlot is an object with its slot.
 type inSlot[T slotObject] struct {
 	slot   int
 	object T
@@ -53,7 +53,7 @@ func slotted[T slotObject](generate func(source, int) T) func(source) inSlot[T] 
 	}
 }
 
-// namespaceKnown decides whether the object of a namespace exists; that of the last one seldom does.
+// namespaceKnown decides whether the object of a namespace exists; the last one's seldom does.
 func namespaceKnown(s source, index int) bool {
 	if index == len(namespaceNames)-1 {
 		return oneIn(s, 4)
@@ -61,7 +61,7 @@ func namespaceKnown(s source, index int) bool {
 	return !oneIn(s, 10)
 }
 
-// nodes gives the addresses of one to three nodes; pods may run on a node whose addresses are not known.
+// nodes returns the addresses of one to three nodes; pods may run on a node whose addresses are not known.
 func nodes(s source) map[string][]netip.Addr {
 	known := map[string][]netip.Addr{}
 	for i := range 1 + s.intn(len(nodeNames)) {

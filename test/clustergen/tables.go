@@ -9,7 +9,7 @@ import (
 
 // The vocabulary. It is small, so that selectors, blocks, names and ports often hit and often just miss.
 var (
-	// namespaceNames are where pods and policies stand; the objects of the last ones are often not known.
+	// namespaceNames are the namespaces of pods and policies; the objects of the last ones are often not known.
 	namespaceNames = []string{"a", "b", "c", "ghost"}
 	// podNames and policyNames are unique in a namespace.
 	podNames    = []string{"p0", "p1", "p2"}
@@ -52,7 +52,7 @@ type portName struct {
 // slots is the number of pods and of policies that can exist at once, each with a name of its own.
 const slots = 12
 
-// slotNames gives the namespace and the name that belong to a slot.
+// slotNames returns the namespace and the name that belong to a slot.
 func slotNames(slot int, names []string) (namespace, name string) {
 	return namespaceNames[slot/len(names)], names[slot%len(names)]
 }
@@ -61,7 +61,7 @@ func slotNames(slot int, names []string) (namespace, name string) {
 func podAddr4(slot int) string { return fmt.Sprintf("10.0.0.%d", slot+1) }
 func podAddr6(slot int) string { return fmt.Sprintf("fd00::%d", slot+1) }
 
-// nodeAddrs are the addresses of a node: on the network of the nodes and, the second one, in that of the pods.
+// nodeAddrs returns the addresses of a node: of each family one on the nodes' network, then one on the pods'.
 func nodeAddrs(node int) []netip.Addr {
 	texts := []string{fmt.Sprintf("192.168.0.%d", node+1), fmt.Sprintf("10.0.0.%d", node+101), fmt.Sprintf("fd00:ff::%d", node+1), fmt.Sprintf("fd00::1:%d", node+1)}
 	var addrs []netip.Addr
@@ -71,7 +71,7 @@ func nodeAddrs(node int) []netip.Addr {
 	return addrs
 }
 
-// goodCIDRs are what API validation lets in.
+// goodCIDRs are what API validation accepts.
 var goodCIDRs = []string{
 	"10.0.0.0/8", "0.0.0.0/0", "::/0", "fd00::/64",
 	"10.0.0.0/24", "10.0.0.0/29", "10.0.0.4/30", "10.0.0.8/31", "10.0.0.1/32", "10.0.0.2/32", "10.0.0.5/32",
@@ -80,7 +80,7 @@ var goodCIDRs = []string{
 	"0.0.0.0/1", "128.0.0.0/1", "8000::/1", "255.255.255.255/32",
 }
 
-// oldCIDRs are what only older API servers let in, with the block they mean.
+// oldCIDRs are what only older API servers accept, with the block they mean.
 var oldCIDRs = map[string]string{
 	"010.0.0.5/8":           "10.0.0.0/8",
 	"010.000.000.003/32":    "10.0.0.3/32",
@@ -109,7 +109,7 @@ var badCIDRs = []string{
 	"\uff11\uff10.0.0.0/8", "10.0.0.0/\u0668", "0.0.0.0\u200b/0",
 }
 
-// blockEdges gives the addresses on both sides of both ends of a block, as far as they exist, or nothing if the text
+// blockEdges returns the addresses on both sides of both ends of a block, as far as they exist, or nothing if the text
 // means no block.
 func blockEdges(text string) []netip.Addr {
 	if means, ok := oldCIDRs[text]; ok {

@@ -8,7 +8,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/oracle"
 )
 
-// copyState gives a state whose objects can be changed.
+// copyState returns a copy of the state whose objects can be changed.
 func copyState(s oracle.State) oracle.State {
 	c := oracle.State{NodeAddrs: s.NodeAddrs}
 	for _, o := range s.Pods {

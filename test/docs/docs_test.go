@@ -24,7 +24,7 @@ type page struct {
 	text string
 }
 
-// pages gives the README and everything below docs.
+// pages returns the README and everything below docs.
 func pages(t *testing.T) []page {
 	t.Helper()
 	paths := []string{"README.md", "charts/netpol-agent/README.md"}
@@ -54,7 +54,7 @@ func read(t *testing.T, path string) string {
 	return string(b)
 }
 
-// find gives what the first group of a pattern matches in all pages, with the page.
+// find calls each for every match of a pattern in all pages. match holds the whole match and then the groups.
 func find(t *testing.T, pattern string, each func(p page, match []string)) {
 	t.Helper()
 	re := regexp.MustCompile(pattern)
@@ -66,13 +66,13 @@ func find(t *testing.T, pattern string, each func(p page, match []string)) {
 		}
 	}
 	if n == 0 {
-		t.Errorf("nothing in the documents matches %s: the test looks at nothing", pattern)
+		t.Errorf("nothing in the documents matches %s: the test checks nothing", pattern)
 	}
 }
 
 var flagPattern = regexp.MustCompile(`(?:^|\s)(--?[a-z][a-z-]*)`)
 
-// TestCommands holds "netpol-agent SUBCOMMAND --flag" against the program's own help.
+// TestCommands checks "netpol-agent SUBCOMMAND --flag" against the program's own help.
 func TestCommands(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "netpol-agent")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../../cmd/netpol-agent").CombinedOutput(); err != nil {
@@ -81,7 +81,7 @@ func TestCommands(t *testing.T) {
 	helps := map[string]string{}
 	help := func(command string) string {
 		if _, ok := helps[command]; !ok {
-			// An unknown command fails, and then is not known by "".
+			// An unknown command fails. Its help is "".
 			out, err := exec.CommandContext(t.Context(), program, command, "--help").Output()
 			if err != nil || !bytes.Contains(out, []byte("netpol-agent "+command)) {
 				out = nil
@@ -124,7 +124,7 @@ func TestMetrics(t *testing.T) {
 	})
 }
 
-// TestEvents holds the documents and the reasons in the code against each other, both ways.
+// TestEvents checks the documents and the reasons in the code against each other, in both directions.
 func TestEvents(t *testing.T) {
 	known := map[string]bool{}
 	for _, m := range regexp.MustCompile(`(?m)^\tReason\w+\s*= "([A-Z]\w+)"`).FindAllStringSubmatch(read(t, "internal/sync/report/events.go"), -1) {
@@ -146,7 +146,7 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// TestAlerts wants a section for each alert, to which its runbook_url leads, and none for others.
+// TestAlerts expects a section for each alert, with its runbook_url leading there, and no mention of an unknown alert.
 func TestAlerts(t *testing.T) {
 	var file struct {
 		Groups []struct {
@@ -169,7 +169,7 @@ func TestAlerts(t *testing.T) {
 				t.Errorf("%s has no section %s", path, r.Alert)
 			}
 			if url := r.Annotations["runbook_url"]; url != "" && !strings.HasSuffix(url, path+"#"+strings.ToLower(r.Alert)) {
-				t.Errorf("%s: runbook_url %s leads elsewhere", r.Alert, url)
+				t.Errorf("%s: runbook_url %s does not lead to the alert's section", r.Alert, url)
 			}
 		}
 	}
@@ -180,7 +180,7 @@ func TestAlerts(t *testing.T) {
 	})
 }
 
-// TestChartValues holds "--set a.b=c" against the chart's values.
+// TestChartValues checks "--set a.b=c" against the chart's values.
 func TestChartValues(t *testing.T) {
 	var values map[string]any
 	if err := yaml.Unmarshal([]byte(read(t, "charts/netpol-agent/values.yaml")), &values); err != nil {
@@ -215,7 +215,7 @@ func TestMakeTargets(t *testing.T) {
 	}
 	find(t, "(?m)(?:^    |`|\")make ([a-z][a-z0-9/-]*)", func(p page, m []string) {
 		if !targets[m[1]] {
-			t.Errorf("%s: there is no target %q of make", p.path, m[1])
+			t.Errorf("%s: make has no target %q", p.path, m[1])
 		}
 	})
 }
@@ -241,7 +241,7 @@ func TestLinks(t *testing.T) {
 	})
 }
 
-// anchors gives the names of a page's sections, as GitHub makes them.
+// anchors returns the names of a page's sections, as GitHub makes them.
 func anchors(text string) map[string]bool {
 	out := map[string]bool{}
 	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {

@@ -1,6 +1,5 @@
-// Package golden keeps, for example policies, the rulesets that a person can read and judge, and proves that
-// the kernel takes each as it stands. Run the tests with -update after a change of the layout, and read the
-// difference.
+// Package golden keeps the rulesets of example policies, for a person to read and judge, and proves that the
+// kernel accepts each as it is. After a change of the layout, run the tests with -update and read the difference.
 package golden
 
 import (
@@ -24,9 +23,9 @@ const (
 	table    = "netpol-agent"
 )
 
-var update = flag.Bool("update", false, "write what the code gives into the golden files")
+var update = flag.Bool("update", false, "update the golden files")
 
-// Files of a case, in the order in which they stand.
+// Files of a case, in their order.
 const (
 	policyFile = "policy.yaml"
 	// extraFile is optional: objects that this case has besides the common cluster.
@@ -35,7 +34,7 @@ const (
 	rulesFile  = "ruleset.nft"
 )
 
-// TestGolden compares each case with what the code gives.
+// TestGolden compares each case with the current output.
 func TestGolden(t *testing.T) {
 	for _, path := range cases(t) {
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
@@ -60,14 +59,14 @@ func TestGolden(t *testing.T) {
 			}
 			for _, f := range want.Files {
 				if got := file(a, f.Name); got != string(f.Data) {
-					t.Errorf("%s differs; go test ./test/golden -update, and read the difference\n--- golden\n%s\n--- now\n%s", f.Name, got, f.Data)
+					t.Errorf("%s differs; run \"go test ./test/golden -update\" and read the difference\n--- golden\n%s\n--- now\n%s", f.Name, got, f.Data)
 				}
 			}
 		})
 	}
 }
 
-// TestEveryExampleHasAGolden keeps examples and cases together.
+// TestEveryExampleHasAGolden expects a case for every example.
 func TestEveryExampleHasAGolden(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(examples, "*.yaml"))
 	if err != nil || len(files) == 0 {
@@ -108,7 +107,7 @@ func file(a *txtar.Archive, name string) string {
 	return ""
 }
 
-// fromExamples gives the example that the case is named after, or the case's own policy if there is none.
+// fromExamples returns the example that the case is named after, or the case's own policy if there is none.
 func fromExamples(t *testing.T, path string, a *txtar.Archive) string {
 	t.Helper()
 	name := strings.TrimSuffix(filepath.Base(path), ".txtar") + ".yaml"
@@ -122,7 +121,7 @@ func fromExamples(t *testing.T, path string, a *txtar.Archive) string {
 	return string(data)
 }
 
-// render gives node1's ruleset, and what the reader and the compiler say of the objects.
+// render returns node1's ruleset, and what the reader and the compiler report about the objects.
 func render(t *testing.T, policy, extra string) (*ruleset.Ruleset, string) {
 	t.Helper()
 	c := compiler.New(compiler.Options{Node: "node1"})

@@ -16,7 +16,7 @@ import (
 
 // TestKernelTakesEveryGolden loads each case twice, each time into a network namespace of its own: through our
 // netlink edge, which must read back exactly what it wrote, and as text through the nft tool. The tool must
-// then list both the same: so the text that a person reviews is what the kernel enforces.
+// then list both alike, which shows that the kernel enforces the text that a person reviews.
 func TestKernelTakesEveryGolden(t *testing.T) {
 	for _, path := range cases(t) {
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
@@ -26,7 +26,7 @@ func TestKernelTakesEveryGolden(t *testing.T) {
 			load(t, ours, want)
 			runNFT(t, theirs, file(a, rulesFile), "-f", "-")
 			if d := lineDifference(list(t, ours), list(t, theirs)); d != "" {
-				t.Errorf("nft lists what we wrote (-) otherwise than what it read from the text (+):\n%s", d)
+				t.Errorf("nft lists what we wrote (-) differently from what it read from the text (+):\n%s", d)
 			}
 		})
 	}
@@ -48,7 +48,7 @@ func load(t *testing.T, ns *testns.NS, want *ruleset.Ruleset) {
 	}
 	got, there, err := conn.Read(table)
 	if err != nil || !there {
-		t.Fatalf("read back: there %v, %v", there, err)
+		t.Fatalf("read back: table exists %v, error %v", there, err)
 	}
 	if d := compare.Difference(want, got); d != "" {
 		t.Errorf("the kernel has something else:\n%s", d)
@@ -60,7 +60,7 @@ func list(t *testing.T, ns *testns.NS) string {
 	return runNFT(t, ns, "", "-nn", "list", "table", "inet", table)
 }
 
-// lineDifference compares two lists regardless of the order of objects and elements, which the kernel does not
+// lineDifference compares two listings. It ignores the order of objects and elements, which the kernel does not
 // keep.
 func lineDifference(a, b string) string {
 	count := map[string]int{}
@@ -79,7 +79,7 @@ func lineDifference(a, b string) string {
 	return out.String()
 }
 
-// runNFT runs the nft tool inside a namespace and gives its output.
+// runNFT runs the nft tool inside a namespace and returns its output.
 func runNFT(t *testing.T, ns *testns.NS, stdin string, args ...string) string {
 	t.Helper()
 	var out []byte

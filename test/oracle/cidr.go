@@ -30,8 +30,8 @@ func blockMatches(block networkingv1.IPBlock, addr netip.Addr) bool {
 	return inside
 }
 
-// parseCIDR reads a CIDR as Kubernetes has always read it: octets and the length may have leading zeros, which mean
-// nothing, and bits after the length are ignored. IPv4-mapped IPv6 is the IPv4 block it maps, if it maps one.
+// parseCIDR reads a CIDR as Kubernetes has always read it: leading zeros of octets and of the length are ignored, and
+// so are bits after the length. IPv4-mapped IPv6 is the IPv4 block it maps, if it maps one.
 func parseCIDR(text string) (netip.Prefix, bool) {
 	address, length, found := strings.Cut(text, "/")
 	if !found {
@@ -49,7 +49,7 @@ func parseCIDR(text string) (netip.Prefix, bool) {
 		return netip.Prefix{}, false
 	}
 	if addr.Is4In6() {
-		// Ours: a shorter one mixes mapped and other addresses, and cannot be told to mean IPv4 or IPv6.
+		// Ours: a shorter one mixes mapped and other addresses, so it is unclear whether it means IPv4 or IPv6.
 		if bits < 96 {
 			return netip.Prefix{}, false
 		}
@@ -75,7 +75,7 @@ func parseIPv4(text string) (netip.Addr, bool) {
 	return netip.AddrFrom4(octets), true
 }
 
-// parseIPv6 reads eight groups, of which one "::" may stand for one or more that are zero (RFC 4291, section 2.2).
+// parseIPv6 reads eight groups. One "::" may replace one or more groups of zero (RFC 4291, section 2.2).
 func parseIPv6(text string) (netip.Addr, bool) {
 	var bytes [16]byte
 	before, after, elided := strings.Cut(text, "::")
@@ -97,7 +97,7 @@ func parseIPv6(text string) (netip.Addr, bool) {
 }
 
 // parseGroups reads groups of hexadecimal digits between colons, two bytes each; the last one may be an IPv4 address of
-// four bytes if the groups end the text. No text is no groups.
+// four bytes if the groups end the text. An empty text has no groups.
 func parseGroups(text string, last bool) ([]byte, bool) {
 	if text == "" {
 		return nil, true
@@ -118,11 +118,11 @@ func parseGroups(text string, last bool) ([]byte, bool) {
 	return bytes, true
 }
 
-// parseDecimal reads one decimal digit or more.
+// parseDecimal reads one or more decimal digits.
 func parseDecimal(text string) (int, bool) { return parseNumber(text, 10) }
 
-// parseNumber reads one digit or more of the base, with any number of leading zeros; what exceeds 65535, the
-// greatest group, is refused.
+// parseNumber reads one or more digits of the base, with any number of leading zeros. It refuses a number above
+// 65535, the greatest group.
 func parseNumber(text string, base int) (int, bool) {
 	const digits = "0123456789abcdef"
 	if text == "" {

@@ -16,10 +16,10 @@ const (
 	Ingress Direction = "ingress"
 )
 
-// Reason says which sentence of the specification decided a judgment.
+// Reason names the sentence of the specification that decided a judgment.
 type Reason string
 
-// The reasons, in the order in which they are asked.
+// The reasons, in the order in which they are checked.
 const (
 	// Self: source and destination are one address.
 	Self Reason = "pod to itself"
@@ -35,7 +35,7 @@ const (
 	NoRuleMatched Reason = "no rule matched"
 )
 
-// Judgment is what one pod's policies say to a packet in one direction.
+// Judgment is the verdict of one pod's policies on a packet in one direction.
 type Judgment struct {
 	// Pod is the judged pod as namespace/name.
 	Pod string
@@ -51,8 +51,8 @@ type Judgment struct {
 	Rule int
 }
 
-// JudgeAt gives one judgment for every end of p that is a pod of the node named node. The packet passes the node when
-// all of them pass; with no judgment the packet is none of the node's business and passes.
+// JudgeAt returns one judgment for every end of p that is a pod of the node named node. The packet passes the node if
+// all of them pass. Without a judgment it does not concern the node, and passes.
 func JudgeAt(s State, node string, p Packet) []Judgment {
 	p.Src, p.Dst = plain(p.Src), plain(p.Dst)
 	var all []Judgment
@@ -70,7 +70,7 @@ func JudgeAt(s State, node string, p Packet) []Judgment {
 	return all
 }
 
-// judge gives the verdict of the policies of one pod, which is the source of p for Egress, the destination for Ingress.
+// judge returns the judgment of one pod, which is the source of p for Egress and the destination for Ingress.
 func (s State) judge(pod *corev1.Pod, dir Direction, p Packet) Judgment {
 	j := Judgment{Pod: pod.Namespace + "/" + pod.Name, Direction: dir, Pass: true}
 	other := p.Dst
@@ -82,7 +82,8 @@ func (s State) judge(pod *corev1.Pod, dir Direction, p Packet) Judgment {
 		j.Reason = Self
 		return j
 	}
-	// Ours: neighbour discovery and router messages (RFC 4861, types 133 to 137) pass, no connection exists without them.
+	// Ours: neighbour discovery and router messages (RFC 4861, types 133 to 137) pass: no connection works without
+	// them.
 	if p.Protocol == ICMPv6 && p.Src.Is6() && p.ICMPv6Type >= 133 && p.ICMPv6Type <= 137 {
 		j.Reason = NeighbourDiscovery
 		return j
@@ -125,7 +126,7 @@ type rule struct {
 	ports []networkingv1.NetworkPolicyPort
 }
 
-// rules gives a policy's rules for one direction.
+// rules returns a policy's rules for one direction.
 func rules(policy *networkingv1.NetworkPolicy, dir Direction) []rule {
 	var all []rule
 	if dir == Ingress {

@@ -6,7 +6,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// parses reports whether the API machinery understands the selector. Nothing but that error is taken from it: matching
+// parses reports whether the API machinery understands the selector. The machinery is used for nothing else: matching
 // is done by hand below.
 func parses(selector *metav1.LabelSelector) bool {
 	_, err := metav1.LabelSelectorAsSelector(selector)

@@ -9,10 +9,10 @@ import (
 // onlyWeb starts the spec of a policy that isolates a/web.
 const onlyWeb = `{podSelector: {matchLabels: {app: web}}, `
 
-// from gives a spec that lets one list of peers into a/web.
+// from returns a spec that lets one list of peers into a/web.
 func from(peers string) string { return onlyWeb + `ingress: [{from: ` + peers + `}]}` }
 
-// ports gives a spec that lets one list of ports into a/web.
+// ports returns a spec that lets one list of ports into a/web.
 func ports(items string) string { return onlyWeb + `ingress: [{ports: ` + items + `}]}` }
 
 // TestObjects has a row for each row of "objects", ports aside.

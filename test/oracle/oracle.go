@@ -24,11 +24,11 @@ import (
 type State struct {
 	// Pods are all pods of the cluster; namespace/name is unique.
 	Pods []*corev1.Pod
-	// Namespaces are the Namespace objects that are known. A pod or a policy may stand in a namespace that is not.
+	// Namespaces are the Namespace objects that are known. A pod or a policy may be in a namespace that is not.
 	Namespaces []*corev1.Namespace
 	// Policies are all NetworkPolicies of the cluster; namespace/name is unique.
 	Policies []*networkingv1.NetworkPolicy
-	// NodeAddrs gives every address of a node by the node's name.
+	// NodeAddrs holds every address of each node, by the node's name.
 	NodeAddrs map[string][]netip.Addr
 }
 
@@ -47,12 +47,12 @@ type Packet struct {
 	Src, Dst netip.Addr
 	// Protocol is the IP protocol number.
 	Protocol uint8
-	// DstPort is the destination port; it means nothing unless Protocol is TCP, UDP or SCTP.
+	// DstPort is the destination port; it is ignored unless Protocol is TCP, UDP or SCTP.
 	DstPort uint16
-	// ICMPv6Type means nothing unless Protocol is ICMPv6.
+	// ICMPv6Type is ignored unless Protocol is ICMPv6.
 	ICMPv6Type uint8
-	// Bridge is the interface on which pods of the node hang and between whose ports the packet is switched. It is empty
-	// for a packet that is routed.
+	// Bridge is the bridge of the node's pods that switches the packet from port to port. It is empty for a packet that
+	// is routed.
 	Bridge string
 }
 
@@ -81,11 +81,11 @@ func AllowedAt(s State, node string, p Packet) bool {
 	return !s.unclear(node, p)
 }
 
-// unclear reports whether nobody can say whom a packet on a bridge concerns, although it may concern an isolated pod.
+// unclear reports whether a packet on a bridge may concern an isolated pod, but its addresses do not tell.
 //
 // Ours: an isolated pod gets only what a rule allows, and no rule can mean an address that the API does not know. So
-// while a pod of the node is isolated, what is switched on the pods' bridge to or from a link-local address, or to many,
-// does not pass. Only neighbour discovery does.
+// while a pod of the node is isolated, a packet on the pods' bridge does not pass if it is to or from a link-local
+// address, or to many. Only neighbour discovery does.
 func (s State) unclear(node string, p Packet) bool {
 	src, dst := plain(p.Src), plain(p.Dst)
 	discovery := p.Protocol == ICMPv6 && src.Is6() && p.ICMPv6Type >= 133 && p.ICMPv6Type <= 137
@@ -113,7 +113,7 @@ func (s State) anyIsolated(node string) bool {
 	return false
 }
 
-// nodes gives the names of all nodes that have addresses or pods, sorted.
+// nodes returns the names of all nodes that have addresses or pods, sorted.
 func (s State) nodes() []string {
 	var names []string
 	for name := range s.NodeAddrs {

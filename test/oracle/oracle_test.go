@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// row is one row of the specification: the verdicts that the policies must give in the fixture cluster.
+// row is one row of the specification: the verdicts that the policies must yield in the fixture cluster.
 type row struct {
 	name string
 	// change alters the fixture before the probes.
@@ -21,7 +21,7 @@ type row struct {
 	// policies are specs in YAML, by namespace/name.
 	policies map[string]string
 	// probes have the form "a/web > a/api tcp/80: drop", with "at n1" after the packet to ask one node only. An end is a
-	// pod (".6" behind its name for its IPv6 address) or an address.
+	// pod (with ".6" after its name for its IPv6 address) or an address.
 	probes []string
 }
 
@@ -63,7 +63,7 @@ func fixture() State {
 	}
 }
 
-// find gives a pod of the state by namespace/name.
+// find returns a pod of the state by namespace/name.
 func find(t *testing.T, s *State, name string) *corev1.Pod {
 	t.Helper()
 	for _, p := range s.Pods {
@@ -75,7 +75,7 @@ func find(t *testing.T, s *State, name string) *corev1.Pod {
 	return nil
 }
 
-// set gives a change that edits one pod.
+// set returns a change that edits one pod.
 func set(name string, edit func(*corev1.Pod)) func(*testing.T, *State) {
 	return func(t *testing.T, s *State) { edit(find(t, s, name)) }
 }
@@ -95,7 +95,7 @@ func (r row) check(t *testing.T) {
 		s.Policies = append(s.Policies, p)
 	}
 	if len(r.probes) == 0 {
-		t.Fatal("a row without probes shows nothing")
+		t.Fatal("a row without probes proves nothing")
 	}
 	for _, probe := range r.probes {
 		question, want, ok := strings.Cut(probe, ": ")

@@ -73,7 +73,7 @@ func (s State) podMatches(policy *networkingv1.NetworkPolicy, peer networkingv1.
 	return selectorMatches(peer.PodSelector, pod.Labels)
 }
 
-// namespace gives the Namespace object of that name, or nil if it is not known.
+// namespace returns the Namespace object of that name, or nil if it is not known.
 func (s State) namespace(name string) *corev1.Namespace {
 	for _, n := range s.Namespaces {
 		if n.Name == name {

@@ -6,7 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// podsAt gives the participating pods that report the address.
+// podsAt returns the participating pods that report the address.
 func (s State) podsAt(addr netip.Addr) []*corev1.Pod {
 	var found []*corev1.Pod
 	for _, pod := range s.Pods {
@@ -25,8 +25,8 @@ func (s State) podsAt(addr netip.Addr) []*corev1.Pod {
 
 // participates reports whether policies can select the pod and peers can match it.
 func participates(pod *corev1.Pod) bool {
-	// Docs leave hostNetwork pods undefined and name as the common model that selectors ignore them and that their
-	// traffic counts as traffic of the node's address. Ours: that model.
+	// Docs leave hostNetwork pods undefined, and name a common model: selectors ignore them, and their traffic counts
+	// as traffic of the node's address. Ours: that model.
 	if pod.Spec.HostNetwork {
 		return false
 	}
@@ -35,7 +35,7 @@ func participates(pod *corev1.Pod) bool {
 	return pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
 }
 
-// addrs gives the addresses that the pod reports, those that can be parsed.
+// addrs returns the addresses that the pod reports, without those that cannot be parsed.
 //
 // API (PodStatus.podIPs): "podIPs holds the IP addresses allocated to the pod. If this field is specified, the 0th entry
 // must match the podIP field." Ours: an object where they differ has both.
@@ -65,5 +65,5 @@ func (s State) isNodeAddr(node string, addr netip.Addr) bool {
 	return false
 }
 
-// plain gives the address as a packet on the wire has it: IPv4-mapped IPv6 as IPv4, without a zone.
+// plain returns the address as packets carry it: IPv4-mapped IPv6 as IPv4, without a zone.
 func plain(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }

@@ -23,7 +23,7 @@ func selects(policy *networkingv1.NetworkPolicy, pod *corev1.Pod) bool {
 // isolates reports whether the policy isolates the pods it selects in a direction.
 func isolates(policy *networkingv1.NetworkPolicy, dir Direction) bool {
 	// API: "policies that contain an egress section are assumed to affect egress, and all policies (whether or not they
-	// contain an ingress section) are assumed to affect ingress." API defaulting asks for at least one egress rule.
+	// contain an ingress section) are assumed to affect ingress." API defaulting requires at least one egress rule.
 	if len(policy.Spec.PolicyTypes) == 0 {
 		return dir == Ingress || len(policy.Spec.Egress) > 0
 	}
@@ -39,6 +39,6 @@ func isolates(policy *networkingv1.NetworkPolicy, dir Direction) bool {
 			return true
 		}
 	}
-	// Docs: a direction that is not listed is not isolated, whatever rules stand there.
+	// Docs: a direction that is not listed is not isolated, whatever rules it has.
 	return listed
 }

@@ -79,7 +79,7 @@ func (s State) hasNamedPort(dst netip.Addr, name string, protocol corev1.Protoco
 	if len(pods) == 0 || !isPortName(name) {
 		return false
 	}
-	// Ours: when several pods report one address, a name means a number there only if it means it for all of them.
+	// Ours: when several pods report one address, a name means a number there only if it does on all of them.
 	for _, pod := range pods {
 		if namedPort(pod, name, protocol) != int32(number) {
 			return false
@@ -88,9 +88,9 @@ func (s State) hasNamedPort(dst netip.Addr, name string, protocol corev1.Protoco
 	return number != 0
 }
 
-// namedPort gives the number that the pod gives to the name for the protocol, or -1 if it gives none.
+// namedPort returns the pod's port number for the name and the protocol, or -1 if it has none.
 //
-// Ours: the first one counts, in the order of the regular containers and then of the sidecars, which are those init
+// Ours: the first one counts, in the order of the regular containers and then of the sidecars, which are the init
 // containers that keep running.
 func namedPort(pod *corev1.Pod, name string, protocol corev1.Protocol) int32 {
 	containers := append([]corev1.Container(nil), pod.Spec.Containers...)
@@ -114,7 +114,7 @@ func namedPort(pod *corev1.Pod, name string, protocol corev1.Protocol) int32 {
 	return -1
 }
 
-// protocolNumber gives the IP protocol number of a protocol that NetworkPolicy knows.
+// protocolNumber returns the IP protocol number of a protocol that NetworkPolicy knows.
 func protocolNumber(protocol corev1.Protocol) (number uint8, known bool) {
 	switch protocol {
 	case corev1.ProtocolTCP:

@@ -9,7 +9,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// GoString gives the state as YAML documents, node addresses as comments, for the message of a failed property.
+// GoString returns the state as YAML documents, node addresses as comments, for the message of a failed property.
 func (s State) GoString() string {
 	var b strings.Builder
 	b.WriteByte('\n')
@@ -37,7 +37,7 @@ func document(b *strings.Builder, apiVersion, kind string, object any) {
 	fmt.Fprintf(b, "---\napiVersion: %s\nkind: %s\n%s", apiVersion, kind, text)
 }
 
-// GoString gives the packet as one line, for the message of a failed property.
+// GoString returns the packet as one line, for the message of a failed property.
 func (p Packet) GoString() string {
 	if p.Bridge != "" {
 		on := p.Bridge
@@ -55,5 +55,5 @@ func (p Packet) GoString() string {
 	}
 }
 
-// String is GoString.
+// String returns the same as GoString.
 func (p Packet) String() string { return p.GoString() }

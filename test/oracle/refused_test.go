@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// TestRefusedPeers has rows for peers that API validation refuses: they match nothing and the rest holds.
+// TestRefusedPeers has rows for peers that API validation refuses: they match nothing and the rest still applies.
 func TestRefusedPeers(t *testing.T) {
 	rest := `, {ipBlock: {cidr: 9.9.9.9/32}}]`
 	nothing := []string{"a/api > a/web tcp/1: drop", "b/client > a/web tcp/1: drop", "8.8.8.8 > a/web tcp/1: drop", "9.9.9.9 > a/web tcp/1: pass"}
@@ -58,7 +58,7 @@ func TestOddExcepts(t *testing.T) {
 	})
 }
 
-// TestRefusedPorts has rows for ports that API validation refuses: the item matches nothing and the rest holds.
+// TestRefusedPorts has rows for ports that API validation refuses: the item matches nothing and the rest still applies.
 func TestRefusedPorts(t *testing.T) {
 	var rows []row
 	for name, item := range map[string]string{
@@ -121,7 +121,7 @@ func TestRefusedPolicies(t *testing.T) {
 	})
 }
 
-// TestLegacyCIDRs has rows for CIDRs that only older API servers let in.
+// TestLegacyCIDRs has rows for CIDRs that only older API servers accept.
 func TestLegacyCIDRs(t *testing.T) {
 	run(t, []row{
 		{name: "leading zeros are decimal", policies: map[string]string{"a/p": from(`[{ipBlock: {cidr: 010.1.2.3/8}}]`)}, probes: []string{"10.9.9.9 > a/web tcp/1: pass", "8.9.9.9 > a/web tcp/1: drop"}},
@@ -130,7 +130,7 @@ func TestLegacyCIDRs(t *testing.T) {
 	})
 }
 
-// TestParseCIDR compares texts with the block they mean; "" is a text that is not understood.
+// TestParseCIDR compares texts with the block they mean; "" marks a text that is not understood.
 func TestParseCIDR(t *testing.T) {
 	for text, want := range map[string]string{
 		"10.0.0.0/8": "10.0.0.0/8", "10.1.2.3/8": "10.0.0.0/8", "010.1.2.3/8": "10.0.0.0/8", "10.0.0.0/08": "10.0.0.0/8", "0.0.0.0/0": "0.0.0.0/0",

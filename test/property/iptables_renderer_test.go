@@ -15,11 +15,11 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/iptfake"
 )
 
-// fakeTools is a model of the kernel whose writes fail from a given one on, as if the process were killed, and
-// which shows every state to a witness.
+// fakeTools is a model of the kernel. Its writes fail from a given one on, as if the process were killed, and a
+// witness sees every state.
 type fakeTools struct {
 	*iptfake.Model
-	// left is how many writes still succeed; negative means all.
+	// left is how many writes still succeed; if negative, all do.
 	left    int
 	witness func()
 }
@@ -42,7 +42,7 @@ func (k *fakeTools) Restore(f ruleset.Family, script string) error {
 	return k.write(func() error { return k.Model.Restore(f, script) })
 }
 
-// RestoreSets takes effect line by line, and so the process can be killed between any two.
+// RestoreSets takes effect line by line, so the process can be killed between any two lines.
 func (k *fakeTools) RestoreSets(script string) error {
 	for line := range strings.Lines(script) {
 		if err := k.write(func() error { return k.Model.RestoreSets(line) }); err != nil {
@@ -105,10 +105,10 @@ func ipStep(t *rapid.T, n *node, k *fakeTools, r *iptables.Renderer, restart boo
 	if err != nil && restart {
 		r = iptables.New(k, iptables.Options{})
 	}
-	if err == nil && stats.Left != nil { // sets that nothing uses: told, and gone with the next comparison of everything
+	if err == nil && stats.Left != nil { // unused sets are reported, and the next full comparison removes them
 		stats, err = r.Sync(n.comp.Program())
 		if err != nil || stats.Left != nil {
-			t.Fatalf("sets stay: %v, %v", stats.Left, err)
+			t.Fatalf("sets are left: %v, error %v", stats.Left, err)
 		}
 	}
 	if err != nil {
@@ -129,7 +129,7 @@ func ipStep(t *rapid.T, n *node, k *fakeTools, r *iptables.Renderer, restart boo
 }
 
 // TestPropertyIPTablesNeverOpens changes everything at once and traces packets after each step of the change: a
-// packet that both the old and the new rules deny never passes.
+// packet that both the old and the new rules deny must never pass.
 func TestPropertyIPTablesNeverOpens(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

@@ -17,7 +17,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/oracle"
 )
 
-// ipNode is one node's agent with the iptables backend, without kernel.
+// ipNode is one node's agent with the iptables backend, without a kernel.
 type ipNode struct {
 	node
 	layout *layout.Layout
@@ -38,7 +38,7 @@ func newIPNode(name string, addrs []netip.Addr) *ipNode {
 	return n
 }
 
-// commit brings layout and model up to date by what changed, as the renderer does.
+// commit brings layout and model up to date with what changed, as the renderer does.
 func (n *ipNode) commit(t *rapid.T) {
 	n.layout.Update(n.comp.Program(), n.comp.TakeDelta())
 	for _, f := range program.Families() {
@@ -62,7 +62,7 @@ func install(t *rapid.T, m *iptfake.Model, f ruleset.Family, plan *ruleset.Plan)
 	}
 }
 
-// ipTraced says what a node's rules do to a packet, at the hook where that node sees it.
+// ipTraced reports whether a node's rules pass a packet, at the hook where that node sees it, and by which steps.
 func ipTraced(r *ruleset.Ruleset, p oracle.Packet, nodeAddrs []netip.Addr) (bool, []string) {
 	if slices.Contains(nodeAddrs, p.Dst) {
 		return true, nil
@@ -78,8 +78,8 @@ func ipTraced(r *ruleset.Ruleset, p oracle.Packet, nodeAddrs []netip.Addr) (bool
 	})
 }
 
-// TestPropertyIPTablesAgrees plays a random history on every node, cut into transactions at random, and holds
-// oracle, evaluator and trace of the iptables rules against each other at its end.
+// TestPropertyIPTablesAgrees plays a random history on every node, cut into transactions at random, and compares
+// oracle, evaluator and trace of the iptables rules at its end.
 func TestPropertyIPTablesAgrees(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

@@ -1,6 +1,6 @@
-// Package property holds the tests that set the independent readings of the policies against each other:
-// oracle, evaluator and the trace of the rendered ruleset must give every packet the same verdict, and what is
-// reached event by event must be what a start from scratch gives.
+// Package property holds the tests that compare the independent readings of the policies: oracle, evaluator and
+// the trace of the rendered ruleset must give every packet the same verdict, and handling event by event must lead
+// to the same result as a start from scratch.
 //
 // -rapid.checks sets the number of cases.
 package property
@@ -32,10 +32,10 @@ const (
 	packetsPerCase = 40
 )
 
-// packet is shorter to write.
+// packet is a shorter name.
 type packet = oracle.Packet
 
-// node is one node's agent without kernel: compiler, layout and a model of what is installed.
+// node is one node's agent without a kernel: compiler, layout and a model of what is installed.
 type node struct {
 	name   string
 	comp   *compiler.Compiler
@@ -98,8 +98,8 @@ func scratch(s oracle.State, name string) *program.Program {
 	return c.Program()
 }
 
-// traced says what a node's rules do to a packet, at the hook where that node sees it. Packets to the node
-// itself take the input hook, where there is no rule.
+// traced reports whether a node's rules pass a packet, at the hook where that node sees it, and by which steps.
+// Packets to the node itself take the input hook, where there is no rule.
 func traced(r *ruleset.Ruleset, p oracle.Packet, nodeAddrs []netip.Addr) (bool, []trace.Step) {
 	from, to := false, false
 	for _, a := range nodeAddrs {
@@ -167,7 +167,7 @@ func TestPropertyReadingsAgree(t *testing.T) {
 	})
 }
 
-// drawBridges gives what the agent may know of its pods' bridges on the way to a state.
+// drawBridges returns what the agent may know about its pods' bridges on the way to a state.
 func drawBridges(t *rapid.T) []string {
 	return rapid.SampledFrom([][]string{nil, {clustergen.Bridge}, {clustergen.Bridge}, {"cni1", clustergen.Bridge}}).Draw(t, "bridges")
 }

@@ -121,8 +121,8 @@ func step(t *rapid.T, n *node, k *fakeKernel, r *nft.Renderer) {
 	}
 }
 
-// TestPropertySwapHasNoWindow changes everything at once, so that a table takes another's place, and traces
-// packets after each transaction: each gets the old or the new verdict, and none in between gets any other.
+// TestPropertySwapHasNoWindow changes everything at once, so that one table replaces another, and traces packets
+// after each transaction: each must get the old or the new verdict, with nothing in between.
 func TestPropertySwapHasNoWindow(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -153,7 +153,7 @@ func TestPropertySwapHasNoWindow(t *testing.T) {
 	})
 }
 
-// oldOrNew checks that all packets see the old rules or all see the new ones, and never the old ones again.
+// oldOrNew checks that all packets see the old rules or all see the new ones, and after that never the old ones again.
 func oldOrNew(t *rapid.T, m *model.Model, was, is *ruleset.Ruleset, packets []packet, switched bool) bool {
 	allOld, allNew := true, true
 	for _, p := range packets {
@@ -167,7 +167,7 @@ func oldOrNew(t *rapid.T, m *model.Model, was, is *ruleset.Ruleset, packets []pa
 		allOld, allNew = allOld && pass == old, allNew && pass == next
 	}
 	if !allNew && (switched || !allOld) {
-		t.Fatalf("packets see neither the old nor the new rules")
+		t.Fatalf("packets see a mixture of the old and the new rules, or the old ones again")
 	}
 	return !allOld
 }

@@ -16,9 +16,9 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/programs"
 )
 
-// TestPropertyTiers holds evaluator and rules against each other for programs that no NetworkPolicy yields
-// yet: several tiers, rules that deny or pass, any default. The compiler does not make them, so there is no
-// oracle; both readings start from the program.
+// TestPropertyTiers compares evaluator and rules for programs that no NetworkPolicy yields yet: several tiers,
+// rules that deny or pass, any default. The compiler does not make them, so there is no oracle; both readings
+// start from the program.
 func TestPropertyTiers(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

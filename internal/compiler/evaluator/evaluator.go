@@ -1,8 +1,8 @@
 // Package evaluator answers, from a rule program alone, whether a new connection passes and why.
 //
-// It decides nothing that the program does not say, and it knows no kernel. It is one reading of a program,
-// the renderers' rulesets are others, and tests hold them against each other. It judges the first packet of a
-// connection; replies belong to their connection and pass with it.
+// It decides nothing that the program does not say, and needs no kernel. It is one reading of a program,
+// the renderers' rulesets are others, and tests compare them. It judges the first packet of a connection;
+// replies belong to their connection and pass with it.
 package evaluator
 
 import (
@@ -19,11 +19,11 @@ type Packet struct {
 	Src, Dst netip.Addr
 	// Protocol is the IP protocol number.
 	Protocol uint8
-	// DstPort counts for TCP, UDP and SCTP.
+	// DstPort is used for TCP, UDP and SCTP.
 	DstPort uint16
-	// ICMPv6Type counts for ICMPv6.
+	// ICMPv6Type is used for ICMPv6.
 	ICMPv6Type uint8
-	// Bridge is the interface between whose ports the packet is switched; empty for routed packets.
+	// Bridge is the bridge that switches the packet from port to port; empty for routed packets.
 	Bridge string
 }
 
@@ -33,9 +33,9 @@ type Result struct {
 	Verdict program.Verdict
 	// Exempt is the reason why the packet is not judged, or empty if it is.
 	Exempt string
-	// Nameless is the reason why a packet that names no pod is denied, and empty for all others.
+	// Nameless is the reason why a packet that names no pod is denied, or empty for all other packets.
 	Nameless string
-	// Egress and Ingress are how the source's and the destination's address were judged; nil for an address
+	// Egress and Ingress are the judgements of the source's and the destination's address; nil for an address
 	// that belongs to no pod of this node.
 	Egress, Ingress *Judgement
 }
@@ -43,7 +43,7 @@ type Result struct {
 // Judgement is how one local address judges the packet.
 type Judgement struct {
 	Direction program.Direction
-	// Pods are those of the address, "namespace/name".
+	// Pods are the pods of the address, as "namespace/name".
 	Pods []string
 	// Stacks holds one answer for each stack of the address; all must accept. Empty: not isolated.
 	Stacks []StackAnswer
@@ -62,7 +62,7 @@ type StackAnswer struct {
 	Verdict program.Verdict
 	// By is the rule that decided; nil if a tier's default did, or if every tier passed.
 	By *RuleRef
-	// Policies are those of the tiers that were asked.
+	// Policies are the policies of the tiers that were tried.
 	Policies []program.PolicyRef
 	// Misses holds every rule that did not match.
 	Misses []Miss
@@ -81,7 +81,7 @@ type Miss struct {
 	Peer, Port bool // which of the two did not match
 }
 
-// Evaluate judges a packet. Addresses are taken unmapped.
+// Evaluate judges a packet. It unmaps the addresses first.
 func Evaluate(p *program.Program, pkt Packet) Result {
 	pkt.Src, pkt.Dst = pkt.Src.Unmap(), pkt.Dst.Unmap()
 	src, dst := p.Locals[pkt.Src], p.Locals[pkt.Dst]
@@ -106,8 +106,8 @@ func Evaluate(p *program.Program, pkt Packet) Result {
 	return r
 }
 
-// nameless returns the reason why a packet on a bridge of isolated pods cannot be judged, or "": its addresses may be
-// any pod's.
+// nameless returns the reason why a packet on a bridge of isolated pods cannot be judged, or "". Such a packet may
+// concern any pod.
 func nameless(p *program.Program, pkt Packet) string {
 	_, fromNode := p.NodeAddrs[pkt.Src]
 	_, toNode := p.NodeAddrs[pkt.Dst]
@@ -191,7 +191,7 @@ func askTier(p *program.Program, t *program.Tier, d program.Direction, pkt Packe
 	return t.Default, nil
 }
 
-// matchPeers looks at the remote end: the source of an ingress, the destination of an egress connection.
+// matchPeers looks at the remote end: the source of an ingress connection, the destination of an egress one.
 func matchPeers(p *program.Program, ps *program.Peers, d program.Direction, pkt Packet) bool {
 	if ps.Any {
 		return true

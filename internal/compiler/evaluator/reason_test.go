@@ -66,7 +66,7 @@ func TestReasons(t *testing.T) {
 	}
 }
 
-// TestUnknownStackDenies keeps a program that is not whole closed.
+// TestUnknownStackDenies expects an incomplete program to stay closed.
 func TestUnknownStackDenies(t *testing.T) {
 	p := web()
 	delete(p.Stacks, "ingress:deny")

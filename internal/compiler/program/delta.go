@@ -6,7 +6,7 @@ import (
 )
 
 // Delta names what may differ between two states of a Program. It holds keys, never values: the reader
-// looks up the current value in the Program, so deltas add up by union, and a lost or doubled event cannot
+// looks up the current value in the Program, so deltas merge by union, and a lost or repeated event cannot
 // leave a wrong value behind. A key that the Program no longer has was removed. Tiers need no keys: they never change,
 // and come and go with the stacks that refer to them.
 type Delta struct {
@@ -56,7 +56,7 @@ func (d *Delta) Empty() bool {
 	return !d.Bridges && len(d.Locals)+len(d.Stacks)+len(d.Policies)+len(d.Sets) == 0
 }
 
-// Set notes that the set appeared, vanished or changed, and returns its member keys, to be added to.
+// Set notes that the set appeared, vanished or changed, and returns its member keys. The caller may add to them.
 func (d *Delta) Set(id SetID) map[Member]struct{} {
 	m := d.Sets[id]
 	if m == nil {

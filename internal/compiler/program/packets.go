@@ -18,8 +18,8 @@ const (
 	LastDiscovery  uint8 = 137
 )
 
-// Addresses that name no pod: every interface has a link-local one beside those that the cluster assigns, and packets to
-// the others reach many pods at once.
+// Addresses that name no pod: every interface has a link-local address besides those that the cluster assigns, and
+// packets to the others reach many pods at once.
 var (
 	LinkLocal6 = netip.MustParsePrefix("fe80::/10")
 	Multicast4 = netip.MustParsePrefix("224.0.0.0/4")

@@ -15,7 +15,7 @@ import (
 	"net/netip"
 )
 
-// Direction of a connection as its local pod sees it.
+// Direction is the direction of a connection as its local pod sees it.
 type Direction uint8
 
 const (
@@ -36,15 +36,15 @@ func (d Direction) String() string {
 // Directions returns both directions in the order in which tables and texts show them.
 func Directions() [2]Direction { return [2]Direction{Ingress, Egress} }
 
-// Verdict of a rule or of a tier's default.
+// Verdict is the verdict of a rule or of a tier's default.
 type Verdict uint8
 
 const (
-	// Deny drops the connection. It is the zero value, so that what is left unset stays closed.
+	// Deny drops the connection. It is the zero value, so that an unset verdict stays closed.
 	Deny Verdict = iota
 	// Accept lets the connection pass in this direction; the other end is still judged.
 	Accept
-	// Pass leaves this tier and goes on with the next one.
+	// Pass leaves this tier and continues with the next one.
 	Pass
 )
 
@@ -118,8 +118,8 @@ type Program struct {
 	Sets map[SetID]*Set
 	// NodeAddrs are the addresses of this node. Traffic between them and this node's pods always passes.
 	NodeAddrs map[netip.Addr]struct{}
-	// Bridges are the interfaces, sorted, between whose ports no packet may pass that names no pod: link-local,
-	// multicast and broadcast packets could be for an isolated pod or come from one, and no address says so. Empty
+	// Bridges are the bridge interfaces, sorted, that must not switch a packet that names no pod. Link-local,
+	// multicast and broadcast packets could be for an isolated pod or come from one, and no address tells. Empty
 	// unless a pod of this node is isolated.
 	Bridges []string
 }
@@ -138,7 +138,7 @@ func New() *Program {
 
 // Local is one address of this node's pods.
 type Local struct {
-	// Pods are the pods ("namespace/name", sorted) that report the address: one, unless a cluster's
+	// Pods are the pods ("namespace/name", sorted) that report the address: one, unless the cluster's
 	// state is stale or a pod lies about its address.
 	Pods []string
 	// Ingress and Egress hold one stack for each differently isolated pod of the address, in a fixed order. All of
@@ -167,15 +167,15 @@ type Stack struct {
 
 // Tier is an ordered list of policies. Their rules are tried in order, the first that matches decides; if
 // none does, Default decides. The NetworkPolicy tier has only Accept rules and the default Deny, which
-// makes order irrelevant and yields the union of its rules. A tier never changes; other content has another ID.
+// makes order irrelevant and yields the union of its rules. A tier never changes; different content has a different ID.
 type Tier struct {
 	ID       TierID
 	Policies []PolicyRef
 	Default  Verdict
 }
 
-// TiersOf returns the tiers of a stack, top down. What the program does not have stays closed: an unknown stack is
-// one tier that denies everything, and so is an unknown tier.
+// TiersOf returns the tiers of a stack, top down. What is missing stays closed: an unknown stack is returned as one
+// tier that denies everything, and so is an unknown tier.
 func (p *Program) TiersOf(id StackID) []*Tier {
 	s := p.Stacks[id]
 	if s == nil {
@@ -190,7 +190,7 @@ func (p *Program) TiersOf(id StackID) []*Tier {
 	return out
 }
 
-// Policy is one policy object's rules that are understood. What was not understood is absent.
+// Policy holds the rules of one policy object that were understood. What was not understood is absent.
 type Policy struct {
 	Ref             PolicyRef
 	Ingress, Egress []Rule
@@ -221,8 +221,8 @@ type Peers struct {
 	Blocks []Block
 }
 
-// Block is an ipBlock: the addresses of CIDR that no Except holds. Prefixes are masked and of one family
-// each; an IPv4-mapped prefix never stands here.
+// Block is an ipBlock: the addresses of CIDR that are in no Except. Prefixes are masked, and each is of one family,
+// never IPv4-mapped.
 type Block struct {
 	CIDR   netip.Prefix
 	Except []netip.Prefix
@@ -241,7 +241,7 @@ func (b Block) Contains(a netip.Addr) bool {
 	return true
 }
 
-// Ports are the protocols and ports that a rule matches: everything, portless protocols included, or the union
+// Ports are the protocols and ports that a rule matches: everything, including portless protocols, or the union
 // of List.
 type Ports struct {
 	Any  bool
@@ -272,12 +272,12 @@ type Set struct {
 	Kind SetKind
 	// Protocol of a NamedPorts set.
 	Protocol uint8
-	// Description says in words whom the set holds. Renderers write it into the kernel as a comment.
+	// Description says in words what the set holds. Renderers write it into the kernel as a comment.
 	Description string
 	Members     map[Member]struct{}
 }
 
-// Member of a Set.
+// Member is a member of a Set.
 type Member struct {
 	Addr netip.Addr
 	Port uint16

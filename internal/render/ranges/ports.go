@@ -6,7 +6,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 )
 
-// Ports gives the numeric entries of a list, sorted, as ranges that neither overlap nor touch.
+// Ports returns the numeric entries of a list, sorted, as ranges that neither overlap nor touch.
 func Ports(list []program.Port) []program.Port {
 	var in, out []program.Port
 	for _, p := range list {

@@ -1,6 +1,6 @@
 // Package ranges does the arithmetic of ipBlocks and ports: it turns blocks with holes, overlapping in any way, into
-// the fewest address ranges that mean the same, and does the same with port ranges. Kernels refuse overlapping
-// intervals, and an except belongs to its own block alone, so both are settled here, before any renderer sees an address.
+// the fewest equivalent address ranges, and does the same with port ranges. Kernels refuse overlapping intervals, and
+// an except belongs to its own block alone, so both are resolved here, before any renderer sees an address.
 package ranges
 
 import (
@@ -24,7 +24,7 @@ func Union(blocks []program.Block, f program.Family) []Range {
 	return merge(all)
 }
 
-// Prefix gives the prefix that holds exactly the range's addresses, if there is one.
+// Prefix returns the prefix that holds exactly the range's addresses, if there is one.
 func (r Range) Prefix() (netip.Prefix, bool) {
 	for bits := 0; bits <= r.First.BitLen(); bits++ {
 		p := netip.PrefixFrom(r.First, bits).Masked()

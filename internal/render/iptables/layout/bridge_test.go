@@ -11,7 +11,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/iptfake"
 )
 
-// TestBridgeNeedsNoSets checks that the family that the cluster does not use has the rules for link-local addresses,
+// TestBridgeNeedsNoSets expects the family that the cluster does not use to have the rules for link-local addresses,
 // but not the peers of the other family's rules.
 func TestBridgeNeedsNoSets(t *testing.T) {
 	p := isolated([]netip.Addr{netip.MustParseAddr("10.244.1.10")})
@@ -26,7 +26,7 @@ func TestBridgeNeedsNoSets(t *testing.T) {
 	}
 }
 
-// TestBridgeSteps checks that the rules are those of a start, whatever is added and removed in whatever order.
+// TestBridgeSteps expects the rules of a fresh start, whatever comes and goes in whatever order.
 func TestBridgeSteps(t *testing.T) {
 	v4, v6 := netip.MustParseAddr("10.244.1.10"), netip.MustParseAddr("fd00::10")
 	rapid.Check(t, func(t *rapid.T) {

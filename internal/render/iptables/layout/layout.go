@@ -5,19 +5,19 @@
 // It does not decide what a policy means (the compiler did), what is left to do after a change (package arrange keeps
 // the books), how rules reach the kernel, or when.
 //
-// In iptables an ACCEPT ends the whole hook, so that rules of others behind ours would be skipped, and a RETURN
-// pops one jump only. Hence ours jump exactly twice: once for the egress of the packet's source, once for the
-// ingress of its destination. Everything inside is reached by goto, which leaves nothing to return to but these
-// two places. There RETURN means "this end allows it", falls off the end of a tree for addresses that nobody
-// isolates, and DROP is final:
+// In iptables an ACCEPT ends the whole hook, which would skip the rules of others behind ours, and a RETURN pops
+// one jump only. Hence our rules jump exactly twice: once for the egress of the packet's source, once for the
+// ingress of its destination. Everything inside is reached by goto, so that a RETURN always leads back to one of
+// these two places. RETURN means "this end allows it". An address that nobody isolates falls off the end of a
+// tree, which means the same. DROP is final:
 //
 //	NETPOL-FORWARD   known connections -> RETURN; jump NETPOL-EGRESS; jump NETPOL-INGRESS
 //	NETPOL-EGRESS    tree over this node's isolated addresses -> goto the chain of their policies
 //	NETPOL-PE-...    one chain for each combination of policies: what they allow -> RETURN, the rest -> goto:
 //	NETPOL-DENIED    a pod to itself -> RETURN, everything else DROP
 //
-// No packet mark is used, so none can collide. A tree of prefixes finds the address in the steps of its depth
-// instead of walking all pods. Inside a chain ports stand before peers; many ports are one multiport match;
+// No packet mark is used, so none can collide. A tree of prefixes finds the address in as many steps as it is
+// deep, instead of walking all pods. Inside a chain ports come before peers; many ports are one multiport match;
 // pods are members of hash sets, ipBlocks are prefixes or hash:net sets that never change. The nftables
 // variant of the binary follows at most 16 chains in a row, which bounds the depth of the tree.
 package layout
@@ -35,7 +35,7 @@ type (
 	unit = arrange.Unit[ruleset.Chain, ruleset.Set]
 )
 
-// Layout holds the ruleset of a program. The same program gives the same ruleset whatever the steps to it.
+// Layout holds the ruleset of a program. The same program yields the same ruleset, whatever changes led to it.
 type Layout struct{ v4, v6 *family }
 
 // New returns the layout of the empty program.
@@ -71,7 +71,7 @@ type family struct {
 	extent extent
 	want   *ruleset.Table
 	book   *book
-	// entries holds the chain that each isolated address is led to, by direction; moved notes that it changed.
+	// entries holds the chain that each isolated address goes to, by direction; moved notes that one changed.
 	entries [2]map[netip.Addr]string
 	moved   bool
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/render/ranges"
 )
 
-// maxPrefixes is how many prefixes are written into rules at most; more become a set.
+// maxPrefixes is the largest number of prefixes that are written into rules; more become a set.
 const maxPrefixes = 2
 
 func peerSet(id program.SetID, f ruleset.Family) string {
@@ -41,8 +41,8 @@ type peerTerm struct {
 	set    string
 }
 
-// addRule appends what one rule of a policy becomes: each of its ports with each of its peers. A jump to a chain
-// of peers is not possible here, see the package's comment; multiport keeps the ports few.
+// addRule appends the rules for one rule of a policy: each of its ports with each of its peers. A jump to a chain
+// of peers is not possible here (see the package comment); multiport keeps the ports few.
 func addRule(u *unit, c *ruleset.Chain, p *program.Policy, d program.Direction, r *program.Rule, v verdicts, f ruleset.Family) {
 	comment := ruleset.Comment(fmt.Sprintf("%s %s[%d]", p.Ref, d, r.Index))
 	end := ruleset.Src
@@ -101,7 +101,7 @@ func portTerms(ps *program.Ports, f ruleset.Family) []portTerm {
 	return out
 }
 
-// peerTerms returns a term for each peer; the blocks of one rule become one term or few.
+// peerTerms returns a term for each peer; the blocks of one rule become one or a few terms.
 func peerTerms(u *unit, ps *program.Peers, f ruleset.Family) []peerTerm {
 	if ps.Any {
 		return []peerTerm{{}}
@@ -128,7 +128,8 @@ func peerTerms(u *unit, ps *program.Peers, f ruleset.Family) []peerTerm {
 	return out
 }
 
-// blockSet returns the set of prefixes that do not overlap. Equal prefixes give one set, which never changes. The whole address space, which hash:net does not take, is never among several.
+// blockSet returns the set of the prefixes, which do not overlap. Equal prefixes share one set, which never changes.
+// hash:net does not accept the whole address space, but that is never one of several prefixes.
 func blockSet(blocks []netip.Prefix, f ruleset.Family) *ruleset.Set {
 	s := &ruleset.Set{Type: ruleset.HashNet, Members: make(map[ruleset.Member]struct{}, len(blocks))}
 	var parts []string

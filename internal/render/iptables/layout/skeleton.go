@@ -62,8 +62,8 @@ func skeleton(f ruleset.Family, bridges []string) unit {
 	return u
 }
 
-// bridgeChain judges what is switched between two ports of a bridge that isolated pods hang on, and names no pod. A pod
-// has more addresses than the API knows, and hears what is sent to many.
+// bridgeChain judges packets that name no pod and that a bridge of isolated pods switches from port to port. A pod has
+// more addresses than the API knows, and receives packets that are sent to many.
 func bridgeChain(f ruleset.Family) *ruleset.Chain {
 	many := ruleset.Comment("may be for an isolated pod as well")
 	rules := []ruleset.Rule{

@@ -14,7 +14,7 @@ import (
 // Judges implements arrange.Spelling.
 func (l *family) Judges(a netip.Addr) bool { return program.FamilyOf(a) == l.f }
 
-// verdicts holds what the program's verdicts become in one chain.
+// verdicts maps the program's verdicts to targets of one chain.
 type verdicts map[program.Verdict]ruleset.Target
 
 // Tier implements arrange.Spelling. A tier is one chain with the rules of all of its policies.
@@ -37,7 +37,7 @@ func (l *family) Tier(u *unit, p *program.Program, tier *program.Tier, at arrang
 	return c.Name
 }
 
-// goOn leads to the chain that judges next, if there is one, and allows otherwise.
+// goOn returns a goto to the chain that judges next. If there is none, it allows.
 func goOn(chain string) ruleset.Target {
 	if chain == "" {
 		return allow
@@ -59,7 +59,7 @@ func (l *family) Policy(*program.Policy, program.Direction) arrange.Unit[ruleset
 	return unit{}
 }
 
-// Entry implements arrange.Spelling. An address that is isolated in one direction only is led to the open chain of the
+// Entry implements arrange.Spelling. An address that is isolated in one direction only goes to the open chain in the
 // other, which keeps connections that were cut from coming back.
 func (l *family) Entry(a netip.Addr, local *program.Local, to [2]*arrange.Combination) {
 	for _, d := range program.Directions() {

@@ -7,11 +7,11 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/render/iptables/ruleset"
 )
 
-// leafSize is how many addresses one chain lists one by one at most.
+// leafSize is the largest number of addresses that one chain lists one by one.
 const leafSize = 16
 
 // levels4 and levels6 are the prefix lengths at which the tree branches. The last one leaves leafSize addresses.
-// There are few, because the nftables variant of iptables bounds how deep chains lead into each other.
+// There are few, because the nftables variant of iptables limits how many chains a packet follows in a row.
 var (
 	levels4 = []int{16, 20, 24, 28}
 	levels6 = []int{64, 112, 120, 124}
@@ -21,7 +21,7 @@ var (
 // addresses alone.
 type tree struct {
 	family ruleset.Family
-	// word stands in the names of its chains.
+	// word is part of the names of its chains.
 	word string
 	// src and dst say which ends of the packet must be the address.
 	src, dst bool
@@ -31,7 +31,7 @@ type tree struct {
 	tail []ruleset.Rule
 }
 
-// unit returns the chains of the tree; root is the name of the one where it begins.
+// unit returns the chains of the tree; root is the name of the first one.
 func (t *tree) unit(root string, values map[netip.Addr]string) unit {
 	addrs := make([]netip.Addr, 0, len(values))
 	for a := range values {
@@ -110,7 +110,7 @@ func groupBy(addrs []netip.Addr, bits int) []group {
 	return out
 }
 
-// childName shows IPv4 prefixes as they are; IPv6 prefixes may be too long for that.
+// childName contains IPv4 prefixes as they are; IPv6 prefixes may be too long for that.
 func (t *tree) childName(p netip.Prefix) string {
 	if t.family == ruleset.V4 {
 		return ruleset.Prefix + t.word + "-" + p.String()

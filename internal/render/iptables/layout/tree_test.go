@@ -12,7 +12,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/programs"
 )
 
-// program returns a program with these addresses local and isolated in ingress by a policy that allows TCP port 80.
+// isolated returns a program with these addresses local and isolated in ingress by a policy that allows TCP port 80.
 func isolated(addrs []netip.Addr) *program.Program {
 	p := program.New()
 	p.Policies[programs.Ref("ns/p")] = &program.Policy{Ref: programs.Ref("ns/p"), Ingress: []program.Rule{{
@@ -26,7 +26,7 @@ func isolated(addrs []netip.Addr) *program.Program {
 	return p
 }
 
-// draw returns an address from a few dense and a few sparse networks, so that all levels of the tree occur.
+// draw returns an address of a few dense and a few sparse networks, so that all levels of the tree occur.
 func draw(t *rapid.T, name string) netip.Addr {
 	near := byte(rapid.IntRange(0, 255).Draw(t, name))
 	switch far := byte(rapid.IntRange(0, 5).Draw(t, name+" net")); far {
@@ -41,8 +41,8 @@ func draw(t *rapid.T, name string) netip.Addr {
 	}
 }
 
-// TestTreeFindsEveryAddress compares the trees with the list of addresses: isolated addresses are judged and reach
-// themselves, all others pass.
+// TestTreeFindsEveryAddress compares the trees with the list of addresses: isolated ones are judged and reach
+// themselves, and all others pass.
 func TestTreeFindsEveryAddress(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		addrs := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) netip.Addr { return draw(t, "local") }), 1, 120).Draw(t, "locals")
@@ -78,7 +78,7 @@ func TestTreeFindsEveryAddress(t *testing.T) {
 	})
 }
 
-// TestTreeIsShort limits the number of rules that a packet to a node with many pods meets: fewer than one for each pod.
+// TestTreeIsShort limits how many rules a packet to a node with many pods meets: not one for each pod.
 func TestTreeIsShort(t *testing.T) {
 	var addrs []netip.Addr
 	for i := range 250 {

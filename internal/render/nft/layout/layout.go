@@ -5,10 +5,10 @@
 // the books), how rules reach the kernel, or when.
 //
 // The shape follows from what was measured (docs/architecture.md): packets of known connections leave first;
-// a new one finds its pod's chain through one verdict map a direction; pods that the same policies isolate
-// share a chain, and every policy has one chain a direction; inside, ports stand before peers. Pods are
-// members of plain hash sets, so that a pod event is an element; ipBlocks are prefixes or small interval
-// sets whose overlaps are settled before.
+// a new one finds its pod's chain through one verdict map per direction; pods that the same policies isolate
+// share a chain, and every policy has one chain per direction; inside, ports come before peers. Pods are
+// members of plain hash sets, so that a pod event changes one element; ipBlocks are prefixes or small interval
+// sets whose overlaps are resolved beforehand.
 package layout
 
 import (
@@ -24,7 +24,7 @@ type (
 	unit = arrange.Unit[ruleset.Chain, ruleset.Set]
 )
 
-// Layout holds the ruleset of a program. The same program gives the same ruleset whatever the steps to it.
+// Layout holds the ruleset of a program. The same program yields the same ruleset, whatever changes led to it.
 type Layout struct {
 	want *ruleset.Ruleset
 	book *book

@@ -10,7 +10,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/internal/render/nft/ruleset"
 )
 
-// digest shortens a canonical text to 80 bits, so that nobody who chooses labels or names can make two collide.
+// digest shortens a canonical text to 80 bits, so that nobody can choose labels or names to make two collide.
 func digest(s string) string {
 	sum := sha256.Sum256([]byte(s))
 	return hex.EncodeToString(sum[:10])
@@ -21,7 +21,7 @@ func policyChain(d program.Direction, ref program.PolicyRef) string {
 	return ruleset.Name(d.String(), ref.Namespace, ref.Name)
 }
 
-// tierParts are the parts of the name of a tier's chain, and of those of the chains that belong to it.
+// tierParts returns the parts of the names of a tier's chain and of the chains that belong to it.
 func tierParts(at arrange.Position) []string {
 	c := at.Combination
 	return []string{"pods", c.Direction.String(), digest(c.Meaning), fmt.Sprintf("%d.%d", at.Stack, at.Tier)}

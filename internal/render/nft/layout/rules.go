@@ -15,17 +15,17 @@ const (
 	// larger product is split: ports lead to a chain of peers, so that a packet pays for peers only after its
 	// port has matched.
 	maxProduct = 8
-	// maxPrefixes is how many blocks are written into rules at most; more become an interval set.
+	// maxPrefixes is the largest number of blocks that are written into rules; more become an interval set.
 	maxPrefixes = 2
 )
 
-// term is one alternative of a rule's ports or peers. A term of no family goes with both.
+// term is one alternative of a rule's ports or peers. A term without a family fits both.
 type term struct {
 	family  ruleset.Family
 	matches []ruleset.Match
 }
 
-// verdicts holds what the program's verdicts become in one chain.
+// verdicts maps the program's verdicts to verdicts of one chain.
 type verdicts map[program.Verdict]ruleset.Verdict
 
 // ruleWriter writes the rules of policies into a chain of a unit.
@@ -34,12 +34,12 @@ type ruleWriter struct {
 	chain    *ruleset.Chain
 	families []ruleset.Family
 	verdicts verdicts
-	// inside are the parts of the chain's name, unless it is the policy's own. A chain of peers that a rule may need
-	// gets a name of its own from them.
+	// inside holds the parts of the chain's name, unless it is the policy's own. If a rule needs a chain of peers,
+	// its name is made from them.
 	inside []string
 }
 
-// addAll appends what the rules of one direction of a policy become.
+// addAll appends the rules for one direction of a policy.
 func (w *ruleWriter) addAll(pol *program.Policy, d program.Direction) {
 	for i := range pol.Rules(d) {
 		w.add(pol.Ref, d, &pol.Rules(d)[i])
@@ -104,7 +104,7 @@ func (w *ruleWriter) portTerms(ps *program.Ports) []term {
 	return out
 }
 
-// peerTerms returns a term for each peer; the blocks of one rule become one term or few.
+// peerTerms returns a term for each peer; the blocks of one rule become one or a few terms.
 func (w *ruleWriter) peerTerms(ps *program.Peers, d program.Direction) []term {
 	if ps.Any {
 		return []term{{}}
@@ -156,7 +156,7 @@ func prefixTerms(rs []ranges.Range, end ruleset.End, f ruleset.Family) []term {
 	return out
 }
 
-// blockSet returns the interval set of ranges. Equal ranges give one set, which never changes.
+// blockSet returns the interval set of ranges. Equal ranges share one set, which never changes.
 func blockSet(rs []ranges.Range, f ruleset.Family) *ruleset.Set {
 	s := &ruleset.Set{Type: ruleset.Addr4, Interval: true, Elems: make(map[ruleset.Elem]ruleset.Verdict, len(rs))}
 	if f == ruleset.V6 {
@@ -169,7 +169,7 @@ func blockSet(rs []ranges.Range, f ruleset.Family) *ruleset.Set {
 	}
 	text := strings.Join(parts, ",")
 	s.Name = ruleset.Name("blocks"+suffix(f), digest(text))
-	// The comment follows from the ranges too: other policies may write the same addresses otherwise.
+	// The comment also depends on the ranges alone: other policies may write the same addresses differently.
 	s.Comment = ruleset.Comment(text)
 	return s
 }

@@ -40,8 +40,8 @@ func selfSet(f ruleset.Family) string { return setSelf + suffix(f) }
 
 func isolatedSet(f ruleset.Family) string { return setIsolated + suffix(f) }
 
-// acceptVerdict is what an accept means in a direction: a source that may send hands the packet on to be
-// judged at its destination, and a destination that accepts has the last word of this table.
+// acceptVerdict returns what an accept means in a direction: after the source's accept the packet is still
+// judged at its destination, and the destination's accept is this table's final verdict.
 func acceptVerdict(d program.Direction) ruleset.Verdict {
 	if d == program.Egress {
 		return gotoChain(chainToPods)
@@ -64,7 +64,7 @@ func rule(v ruleset.Verdict, comment string, m ...ruleset.Match) ruleset.Rule {
 	return ruleset.Rule{Matches: m, Verdict: v, Comment: ruleset.Comment(comment)}
 }
 
-// skeletonChains returns the chains that every ruleset has. Those for bridges are there while a bridge needs them.
+// skeletonChains returns the chains that every ruleset has. Those for bridges exist while a bridge needs them.
 func skeletonChains(bridges []string) unit {
 	var u unit
 	for _, c := range []*ruleset.Chain{forwardChain(), outputChain(), midStreamChain(), toPodsChain(bridges), deniedChain()} {
@@ -118,8 +118,8 @@ func outputChain() *ruleset.Chain {
 	}
 }
 
-// newConnection judges the egress of the packet's source and then, where nothing forbids it, the ingress of its
-// destination. It stands in both base chains, because every step from chain to chain costs each connection.
+// newConnection judges the egress of the packet's source and then, unless that forbids it, the ingress of its
+// destination. Both base chains contain it, because every step from chain to chain costs each connection.
 func newConnection() []ruleset.Rule {
 	return []ruleset.Rule{
 		rule(jumpTo(chainMidStream), "", ruleset.NotSYN{}),
@@ -151,7 +151,7 @@ func toPodsChain(bridges []string) *ruleset.Chain {
 		Rules: []ruleset.Rule{dispatch(program.Ingress, ruleset.V4)},
 	}
 	for _, name := range bridges {
-		// Before the destination can accept: the source may be isolated, and its address does not say so.
+		// This comes before the destination can accept: the source may be isolated, and its address does not tell.
 		c.Rules = append(c.Rules, rule(gotoChain(chainOnBridge), "", prefix(ruleset.Src, program.LinkLocal6), ruleset.OnBridge{Name: name}))
 	}
 	c.Rules = append(c.Rules, dispatch(program.Ingress, ruleset.V6))
@@ -164,8 +164,8 @@ func toPodsChain(bridges []string) *ruleset.Chain {
 
 func prefix(e ruleset.End, p netip.Prefix) ruleset.Match { return ruleset.InPrefix{End: e, Prefix: p} }
 
-// onBridgeChain judges what is switched between two ports of a bridge that isolated pods are attached to, and is not for
-// the address of one of them. A pod has more addresses than the API knows, and receives what is sent to many.
+// onBridgeChain judges packets that a bridge of isolated pods switches from port to port and that are not for the
+// address of one of them. A pod has more addresses than the API knows, and receives packets that are sent to many.
 func onBridgeChain() *ruleset.Chain {
 	const local, many = "link-local addresses name no pod", "may be for an isolated pod as well"
 	return &ruleset.Chain{

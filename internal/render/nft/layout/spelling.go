@@ -16,8 +16,8 @@ import (
 // Judges implements arrange.Spelling: one table serves both families.
 func (l *Layout) Judges(netip.Addr) bool { return true }
 
-// Tier implements arrange.Spelling. A tier is one chain, which jumps to the chains of its policies where accepting
-// means what it means there, and holds their rules elsewhere.
+// Tier implements arrange.Spelling. A tier is one chain. It jumps to the chain of a policy if an accept means the same
+// in both, and otherwise holds the policy's rules itself.
 func (l *Layout) Tier(u *unit, p *program.Program, tier *program.Tier, at arrange.Position) string {
 	d := at.Combination.Direction
 	c := &ruleset.Chain{Name: tierChain(at)}
@@ -45,7 +45,7 @@ func (l *Layout) Tier(u *unit, p *program.Program, tier *program.Tier, at arrang
 	return c.Name
 }
 
-// goOn leads to the chain that judges next, if there is one, and accepts otherwise.
+// goOn returns a goto to the chain that judges next. If there is none, it accepts.
 func goOn(chain string, d program.Direction) ruleset.Verdict {
 	if chain == "" {
 		return acceptVerdict(d)
@@ -90,7 +90,7 @@ func (l *Layout) Entry(a netip.Addr, local *program.Local, to [2]*arrange.Combin
 	l.book.Put(selfSet(f), ruleset.Elem{A: a, B: a}, isolated)
 }
 
-// lead gives an element of a verdict map its verdict, or removes the element.
+// lead sets the verdict of an element of a verdict map, or removes the element.
 func (l *Layout) lead(name string, e ruleset.Elem, v ruleset.Verdict, in bool) {
 	m := l.want.Sets[name]
 	if old, had := m.Elems[e]; had == in && old == v {
