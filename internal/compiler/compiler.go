@@ -50,6 +50,8 @@ type Compiler struct {
 	sets map[program.SetID]*set
 	// named holds the entries of sets that are NamedPorts sets.
 	named map[program.SetID]*set
+	// moving holds the pods whose tiers must be settled before the event is done.
+	moving map[*pod]struct{}
 	// tiers finds the interned tiers by their fingerprint.
 	tiers map[fingerprint][]*tier
 	// stackRefs counts the addresses that use a stack.
@@ -73,6 +75,7 @@ func New(opts Options) *Compiler {
 		bySubject: map[string]map[*policy]struct{}{},
 		sets:      map[program.SetID]*set{},
 		named:     map[program.SetID]*set{},
+		moving:    map[*pod]struct{}{},
 		tiers:     map[fingerprint][]*tier{},
 		stackRefs: map[program.StackID]int{},
 	}

@@ -97,7 +97,7 @@ func TestNothingIsLeft(t *testing.T) {
 		c.DeletePolicy(types.NamespacedName{Namespace: "ns", Name: fmt.Sprintf("p%d", i)})
 	}
 	p := c.Program()
-	left := len(p.Locals) + len(p.Stacks) + len(p.Tiers) + len(c.tiers) + len(p.Policies) + len(p.Sets) + len(c.pods) + len(c.addrs) +
+	left := len(p.Locals) + len(p.Stacks) + len(p.Tiers) + len(c.tiers) + len(c.moving) + len(p.Policies) + len(p.Sets) + len(c.pods) + len(c.addrs) +
 		len(c.policies) + len(c.bySubject) + len(c.sets) + len(c.named) + len(c.stackRefs) + len(c.dirty)
 	if left != 0 {
 		t.Errorf("%d objects are left: %+v", left, p)

@@ -9,6 +9,7 @@ import (
 
 // settle brings the program's Locals up to date at the addresses that the event touched.
 func (c *Compiler) settle() {
+	c.settleTiers()
 	// Count all new stacks before releasing any previous one, so that a stack in both stays.
 	var prev []program.StackID
 	for a := range c.dirty {

@@ -100,6 +100,8 @@ type pod struct {
 	podFacts
 	// tiers are the policies that isolate the pod, if it is local, by direction; nil for none.
 	tiers [2]*tier
+	// changed are the policies that may have begun or ceased to isolate the pod since its tiers were settled.
+	changed []*policy
 	// sets are the pod sets whose query the pod matches.
 	sets map[*set]struct{}
 }

@@ -53,11 +53,9 @@ func (c *Compiler) changePolicy(pol *policy, next *parsed) {
 		c.swapSets(prev, next)
 		c.publish(pol)
 	}
-	for _, d := range program.Directions() {
-		if prev.isolates[d] != next.isolates[d] {
-			for p := range pol.pods {
-				c.isolate(p, pol, d, next.isolates[d])
-			}
+	if prev.isolates != next.isolates {
+		for p := range pol.pods {
+			c.move(p, pol)
 		}
 	}
 	if pol.subjectID != next.subject.ID() {
@@ -124,7 +122,7 @@ func (c *Compiler) selectPod(pol *policy, p *pod) {
 		return
 	}
 	pol.pods[p] = struct{}{}
-	c.isolateAll(p, pol, true)
+	c.move(p, pol)
 	if len(pol.pods) == 1 {
 		c.swapSets(nil, pol.parsed)
 		c.publish(pol)
@@ -136,7 +134,7 @@ func (c *Compiler) unselect(pol *policy, p *pod) {
 		return
 	}
 	delete(pol.pods, p)
-	c.isolateAll(p, pol, false)
+	c.move(p, pol)
 	if len(pol.pods) == 0 {
 		c.swapSets(pol.parsed, nil)
 		delete(c.prog.Policies, pol.ref)
@@ -144,13 +142,16 @@ func (c *Compiler) unselect(pol *policy, p *pod) {
 	}
 }
 
-// isolateAll calls isolate for each direction that the policy isolates.
-func (c *Compiler) isolateAll(p *pod, pol *policy, add bool) {
-	for _, d := range program.Directions() {
-		if pol.isolates[d] {
-			c.isolate(p, pol, d, add)
-		}
-	}
+// move notes that the policy may have begun or ceased to isolate the pod.
+func (c *Compiler) move(p *pod, pol *policy) {
+	p.changed = append(p.changed, pol)
+	c.moving[p] = struct{}{}
+}
+
+// isolatesPod reports whether the policy isolates the pod in a direction.
+func (p *policy) isolatesPod(of *pod, d program.Direction) bool {
+	_, selected := p.pods[of]
+	return selected && p.isolates[d]
 }
 
 // publish puts the policy's current rules into the program.

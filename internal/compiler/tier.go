@@ -23,10 +23,9 @@ type tier struct {
 	last step
 }
 
-// step leads from a tier to the one with one policy more, or one less.
+// step leads from a tier to the one that has the policy if this one lacks it, and lacks it if this one has it.
 type step struct {
 	policy *policy
-	add    bool
 	to     *tier
 }
 
@@ -57,36 +56,73 @@ func (f fingerprint) minus(o fingerprint) fingerprint {
 	return f
 }
 
-// isolate adds a policy to those that isolate the pod in a direction, or removes it.
-func (c *Compiler) isolate(p *pod, pol *policy, d program.Direction, add bool) {
+// settleTiers moves each pod whose policies changed to the tier that it belongs to now, in one step whatever the number
+// of policies.
+func (c *Compiler) settleTiers() {
+	for p := range c.moving {
+		slices.SortFunc(p.changed, (*policy).compare)
+		changed := slices.Compact(p.changed)
+		for _, d := range program.Directions() {
+			c.settleTier(p, d, changed)
+		}
+		p.changed = nil
+	}
+	clear(c.moving)
+}
+
+// settleTier moves a pod to its tier of one direction. Only the changed policies, which are sorted, are looked at.
+func (c *Compiler) settleTier(p *pod, d program.Direction, changed []*policy) {
 	prev := p.tiers[d]
-	next := c.nextTier(prev, pol, d, add)
+	var moves []*policy
+	for _, pol := range changed {
+		if pol.isolatesPod(p, d) != prev.has(pol) {
+			moves = append(moves, pol)
+		}
+	}
+	if len(moves) == 0 {
+		return
+	}
+	next := c.nextTier(prev, d, moves)
 	if next != nil {
 		next.pods++
 	}
 	if prev != nil {
-		prev.last = step{pol, add, next}
+		if len(moves) == 1 {
+			prev.last = step{moves[0], next}
+		}
 		c.leaveTier(prev)
 	}
 	p.tiers[d] = next
 	c.touch(p.addrs...)
 }
 
-// nextTier returns the tier that results from adding the policy to t, or removing it. A nil tier has no policies.
-func (c *Compiler) nextTier(t *tier, pol *policy, d program.Direction, add bool) *tier {
+// has reports whether the policy is one of the tier's. A nil tier has none.
+func (t *tier) has(pol *policy) bool {
+	if t == nil {
+		return false
+	}
+	_, found := slices.BinarySearchFunc(t.policies, pol, (*policy).compare)
+	return found
+}
+
+// nextTier returns the tier that has those of moves, which are sorted, that t lacks, and lacks those that t has. A nil
+// tier has no policies.
+func (c *Compiler) nextTier(t *tier, d program.Direction, moves []*policy) *tier {
 	var sum fingerprint
 	var policies []*policy
 	if t != nil {
-		if t.last.policy == pol && t.last.add == add && (t.last.to == nil || t.last.to.pods > 0) {
+		if len(moves) == 1 && t.last.policy == moves[0] && (t.last.to == nil || t.last.to.pods > 0) {
 			return t.last.to
 		}
-		sum, policies = t.sum, slices.Clone(t.policies)
+		sum, policies = t.sum, t.policies
 	}
-	i, _ := slices.BinarySearchFunc(policies, pol, (*policy).compare)
-	if add {
-		sum, policies = sum.plus(pol.prints[d]), slices.Insert(policies, i, pol)
-	} else {
-		sum, policies = sum.minus(pol.prints[d]), slices.Delete(policies, i, i+1)
+	policies = append(make([]*policy, 0, len(policies)+len(moves)), policies...)
+	for _, pol := range moves {
+		if i, had := slices.BinarySearchFunc(policies, pol, (*policy).compare); had {
+			sum, policies = sum.minus(pol.prints[d]), slices.Delete(policies, i, i+1)
+		} else {
+			sum, policies = sum.plus(pol.prints[d]), slices.Insert(policies, i, pol)
+		}
 	}
 	if len(policies) == 0 {
 		return nil

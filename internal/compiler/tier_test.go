@@ -50,29 +50,55 @@ func TestPodEventsCostTheSame(t *testing.T) {
 	const events = 100
 	cost := func(policies int) uint64 {
 		c := denied(1, policies)
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		for i := range events {
-			c.SetPod(podAt("pod-0", "a", fmt.Sprintf("10.0.1.%d", i%2+1), nil))
-			c.TakeDelta()
-		}
-		runtime.ReadMemStats(&after)
-		return (after.TotalAlloc - before.TotalAlloc) / events
+		return allocated(func() {
+			for i := range events {
+				c.SetPod(podAt("pod-0", "a", fmt.Sprintf("10.0.1.%d", i%2+1), nil))
+				c.TakeDelta()
+			}
+		}) / events
 	}
 	if few, many := cost(10), cost(1000); many > few+few/4 {
 		t.Errorf("a pod event allocates %d bytes with 1,000 policies and %d with 10", many, few)
 	}
 }
 
+// TestPodMovesInOneStep expects that a new pod costs in proportion to the policies that select it. If it went from tier to
+// tier, policy by policy, it would cost in proportion to their square.
+func TestPodMovesInOneStep(t *testing.T) {
+	cost := func(policies int) uint64 {
+		c := denied(0, policies)
+		return allocated(func() { c.SetPod(podAt("pod-0", "a", "10.0.0.1", nil)) })
+	}
+	if n, twice := cost(2000), cost(4000); twice > 3*n {
+		t.Errorf("a new pod allocates %d bytes with 2,000 policies and %d with 4,000", n, twice)
+	}
+}
+
+// allocated returns how many bytes f allocates.
+func allocated(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
 // TestEqualFingerprints expects tiers to stay apart even if all policies have the same fingerprint.
 func TestEqualFingerprints(t *testing.T) {
 	c := New(Options{Node: "a"})
 	pods := []*pod{{}, {}, {}}
-	a := newPolicy(types.NamespacedName{Namespace: "ns", Name: "a"}, &parsed{})
-	b := newPolicy(types.NamespacedName{Namespace: "ns", Name: "b"}, &parsed{})
+	a := newPolicy(types.NamespacedName{Namespace: "ns", Name: "a"}, &parsed{isolates: [2]bool{program.Ingress: true}})
+	b := newPolicy(types.NamespacedName{Namespace: "ns", Name: "b"}, &parsed{isolates: [2]bool{program.Ingress: true}})
 	b.prints = a.prints
+	isolate := func(p *pod, pol *policy, add bool) {
+		if delete(pol.pods, p); add {
+			pol.pods[p] = struct{}{}
+		}
+		c.move(p, pol)
+		c.settleTiers()
+	}
 	for i, pol := range []*policy{a, b, a} {
-		c.isolate(pods[i], pol, program.Ingress, true)
+		isolate(pods[i], pol, true)
 	}
 	first, second := pods[0].tiers[program.Ingress], pods[1].tiers[program.Ingress]
 	if first == second || first.id == second.id || first != pods[2].tiers[program.Ingress] {
@@ -80,10 +106,10 @@ func TestEqualFingerprints(t *testing.T) {
 	}
 	// The first tier is forgotten while the program still has it; its ID must not be reused.
 	c.useTier(first)
-	c.isolate(pods[0], a, program.Ingress, false)
-	c.isolate(pods[2], a, program.Ingress, false)
-	c.isolate(pods[1], b, program.Ingress, false)
-	c.isolate(pods[1], b, program.Ingress, true)
+	isolate(pods[0], a, false)
+	isolate(pods[2], a, false)
+	isolate(pods[1], b, false)
+	isolate(pods[1], b, true)
 	if got := pods[1].tiers[program.Ingress].id; got == first.id {
 		t.Errorf("the tier of another policy has the ID %s, which the program still uses for the first", got)
 	}
