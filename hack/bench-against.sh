@@ -21,7 +21,7 @@ go build -o "$dir/now" ./test/bench
 for ((i = 1; i <= rounds; i++)); do
 	for version in base now; do
 		echo "=== round $i of $rounds: $version"
-		# A missed limit is not what this is about, but a run that writes no figures is.
+		# A missed limit does not matter here, but a run that writes no figures does.
 		"$dir/$version" -tries 1 -json "$dir/$version-$i.json" "$@" || [[ -s $dir/$version-$i.json ]]
 	done
 done

@@ -51,7 +51,7 @@ lane() {
 	done
 }
 
-# watch says every half minute what runs in the lanes and how far it is.
+# watch prints every half minute what runs in the lanes, and the last line of its output.
 watch() {
 	local file target
 	while sleep 30; do
@@ -69,7 +69,7 @@ watch() {
 # lanes runs the two lists of phases, each a string of targets, side by side.
 lanes() {
 	local watcher pids=()
-	# Job control gives each lane a process group, by which an interrupt ends all of it.
+	# Job control gives each lane a process group, so that an interrupt ends all of it.
 	set -m
 	watch &
 	watcher=$!
@@ -88,13 +88,13 @@ lanes() {
 
 change() {
 	export PROPERTY_CASES=${PROPERTY_CASES:-5000} FUZZTIME=${FUZZTIME:-20s} KERNEL_SWAP_TIME=${KERNEL_SWAP_TIME:-30s}
-	# What fails soonest comes first.
+	# The phases that fail soonest come first.
 	run packages make --no-print-directory deps
 	run modules go mod download
 	for target in build lint unit chart-test; do
 		run "$target"
 	done
-	# Clusters mostly wait, the others compute. The demo's cluster serves the test of an installation; the later ones
+	# Phases with clusters mostly wait, the others compute. install-test uses the demo's cluster. The later ones
 	# have their own.
 	lanes "demo install-test cluster-down monitoring-test conformance-ci" "kernel property fuzz"
 	# These measure times and want the machine to themselves.

@@ -14,12 +14,12 @@ start='^\s*go [a-zA-Z]|\.Go\('
 
 module=$(go list -m)
 
-# with lists the packages that have a line like the pattern in one of their files.
+# with lists the packages in which a line of some file matches the pattern.
 with() {
 	grep -rlP --include='*.go' "$@" cmd internal test | xargs -n 1 dirname | sort -u | sed "s,^,$module/,"
 }
 
-# A line a package: its import path, then those of all that it depends on.
+# One line per package: its import path, then those of all packages that it depends on.
 sorted=$(with "$unit" --include='*_test.go' --exclude-dir={chart,clustergen} | xargs go list -f '{{.ImportPath}} {{join .Deps " "}}' |
 	awk '
 		FILENAME == ARGV[1] { starts[$1]; next }

@@ -74,7 +74,7 @@ func TestTheSameGivesTheSameBytes(t *testing.T) {
 	}
 	second.Version = "v1.2.4"
 	if a3, _ := archiveAndSBOM(t, second); bytes.Equal(a1, a3) {
-		t.Error("another version gives the same archive: the comparison sees nothing")
+		t.Error("another version yields the same archive: the comparison shows nothing")
 	}
 }
 

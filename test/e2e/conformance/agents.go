@@ -17,9 +17,9 @@ import (
 
 // agents are the agents of all nodes.
 type agents interface {
-	// check says what went wrong with them since their start: a suite may pass although they ended.
+	// check returns what went wrong with them since their start. A suite may pass although an agent stopped.
 	check(ctx context.Context) []string
-	// logs are what they wrote, by node.
+	// logs returns their logs, by node.
 	logs(ctx context.Context) (map[string][]byte, error)
 }
 
@@ -28,7 +28,7 @@ func buildAgents(ctx context.Context, dirs lab.Dirs, backend string) error {
 	return deploy.Build(ctx, dirs.Repo, deploy.FlavourFor(backend))
 }
 
-// chartValues are the arguments of helm that choose a backend.
+// chartValues returns the helm arguments that select a backend.
 func chartValues(backend string) []string {
 	name, variant, is := strings.Cut(backend, "-")
 	values := []string{"--set-string", "backend=" + name}
@@ -38,10 +38,10 @@ func chartValues(backend string) []string {
 	return values
 }
 
-// installed are the agents of the chart: what users install.
+// installed holds the agents that the chart installed, as for users.
 type installed struct {
 	release *deploy.Release
-	// first are the agents as they were before the suite, by node.
+	// first holds the agents as they were before the suite, by node.
 	first map[string]deploy.Agent
 }
 
@@ -92,7 +92,7 @@ func (a *installed) check(ctx context.Context) []string {
 	return wrong
 }
 
-// changes says which of the agents are not those of the beginning any more.
+// changes describes the agents that were replaced, restarted or lost since the beginning.
 func (a *installed) changes(now []deploy.Agent) []string {
 	var wrong []string
 	left := map[string]bool{}
@@ -106,7 +106,7 @@ func (a *installed) changes(now []deploy.Agent) []string {
 		case !known || agent.UID != was.UID:
 			wrong = append(wrong, fmt.Sprintf("%s: another agent than before the suite: %s", agent.Node, agent.Pod))
 		case agent.Restarts != was.Restarts || agent.Trouble != "":
-			wrong = append(wrong, fmt.Sprintf("%s: the agent was started %d times more: %s", agent.Node, agent.Restarts-was.Restarts, agent.Trouble))
+			wrong = append(wrong, fmt.Sprintf("%s: the agent was restarted %d times: %s", agent.Node, agent.Restarts-was.Restarts, agent.Trouble))
 		}
 	}
 	for node := range left {
@@ -141,7 +141,7 @@ func errorLines(log []byte, since time.Time) int {
 	return count
 }
 
-// keepEvidence copies what the agents said and what the kernel has into a folder.
+// keepEvidence writes the agents' logs and the kernel's rules into a folder.
 func keepEvidence(ctx context.Context, c *lab.Cluster, a agents, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -154,7 +154,7 @@ func keepEvidence(ctx context.Context, c *lab.Cluster, a agents, dir string) err
 		for ending, show := range map[string][]string{
 			"nft": {"nft", "list", "ruleset"}, "iptables": {"iptables-save"}, "ip6tables": {"ip6tables-save"}, "ipset": {"ipset", "save"},
 		} {
-			// The programs of the other backend need not be there.
+			// The other backend's programs may be missing.
 			if rules, err := c.NodeExec(ctx, n.Name, show...); err == nil {
 				errs = errors.Join(errs, os.WriteFile(filepath.Join(dir, n.Name+"."+ending), rules, 0o644))
 			}

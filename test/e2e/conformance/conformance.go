@@ -15,20 +15,20 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab/progress"
 )
 
-// ErrFailed says that the suite ran and that not all is as it ought to be; the report says what.
+// ErrFailed means that the suite ran and something failed. The report says what.
 var ErrFailed = errors.New("not every case passed")
 
-// downTimeout is how long the end of the clusters may take.
+// downTimeout is how long stopping the clusters may take.
 const downTimeout = 2 * time.Minute
 
-// Execute starts the clusters, unless they are up, and the agent on their nodes, runs the suite as often as is asked
-// for and writes one report about all of it, which it returns. It gives ErrFailed if the report is not good.
+// Execute starts the clusters, unless they are up, installs the agent on their nodes, runs the suite as often as
+// the options ask, and writes and returns one report about all runs. It returns ErrFailed if the report is not OK.
 func Execute(ctx context.Context, dirs lab.Dirs, o Options, p *progress.Printer) (report Report, err error) {
 	if err := o.Validate(); err != nil {
 		return report, err
 	}
 	x := execution{options: o, suite: find(o), base: filepath.Join(o.Results, o.name()), dirs: dirs, progress: p}
-	// What takes minutes comes before the clusters, which would wait for it.
+	// Build before the clusters start: it takes minutes, and they would wait for it.
 	if x.release, err = x.suite.build(ctx, dirs, p); err != nil {
 		return report, fmt.Errorf("build the suite %s: %w", o.Suite, err)
 	}
@@ -37,7 +37,7 @@ func Execute(ctx context.Context, dirs lab.Dirs, o Options, p *progress.Printer)
 	}
 	if !o.Keep {
 		defer func() {
-			// The context may be the reason to end; what was started has to go all the same.
+			// Clean up even if the context is canceled.
 			clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), downTimeout)
 			defer cancel()
 			err = errors.Join(err, x.down(clean))
@@ -67,7 +67,7 @@ type execution struct {
 	dirs     lab.Dirs
 	sites    []site
 	progress *progress.Printer
-	// base is the path of the report without its ending.
+	// base is the path of the report without its extension.
 	base string
 }
 
@@ -78,7 +78,7 @@ type site struct {
 	agents  agents
 }
 
-// up starts as many clusters as the suite asks for, one after the other, and tells whether one was there before.
+// up starts as many clusters as the suite asks for, one after the other, and reports whether one was up before.
 func (x *execution) up(ctx context.Context) (used bool, err error) {
 	for i := range x.suite.sites() {
 		s := site{dirs: x.dirs}
@@ -96,7 +96,7 @@ func (x *execution) up(ctx context.Context) (used bool, err error) {
 	return used, nil
 }
 
-// down ends the clusters that were started.
+// down stops the clusters that were started.
 func (x *execution) down(ctx context.Context) error {
 	var all error
 	for _, s := range x.sites {
@@ -105,7 +105,7 @@ func (x *execution) down(ctx context.Context) error {
 	return all
 }
 
-// prepare gives every cluster the suite's images and the agents.
+// prepare loads the suite's images into every cluster and installs the agents.
 func (x *execution) prepare(ctx context.Context) error {
 	images, err := x.suite.images(ctx)
 	if err != nil {
@@ -137,7 +137,7 @@ func (x *execution) execute(ctx context.Context, used bool) (Report, error) {
 		run := x.run(ctx, i+1, used)
 		used = true
 		report.Runs = append(report.Runs, run)
-		// Whatever comes next: what was found out is kept.
+		// Write the report after each run, so that a failure later on loses nothing.
 		if err := report.write(x.base); err != nil {
 			return report, fmt.Errorf("report: %w", err)
 		}

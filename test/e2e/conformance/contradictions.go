@@ -12,16 +12,16 @@ import (
 //go:embed contradictions.yaml
 var contradictionsFile []byte
 
-// contradictions is where Cyclonus expects what NetworkPolicy does not mean.
+// contradictions lists where Cyclonus expects something that NetworkPolicy does not mean.
 type contradictions struct {
-	// Self is why a pod's connections to itself are not judged by what is expected of them.
+	// Self is the reason why a pod's connections to itself are not compared with Cyclonus's expectation.
 	Self string `json:"self"`
 	// Cases are the cases that cannot pass.
 	Cases []contradiction `json:"cases"`
 }
 
 type contradiction struct {
-	// Case is the name of the case as reports have it.
+	// Case is the case's name, as in reports.
 	Case   string `json:"case"`
 	Reason string `json:"reason"`
 	// Steps are the cells that differ from the expectation, for each step of the case.
@@ -41,7 +41,7 @@ func (c cell) String() string {
 	return fmt.Sprintf("%s -> %s %s: expected %s, observed %s", c.From, c.To, c.Port, c.Expected, c.Observed)
 }
 
-// readContradictions reads the list, and refuses one that says nothing or does not say why.
+// readContradictions reads the list. An entry without a name, reason or cells is an error.
 func readContradictions(data []byte) (contradictions, error) {
 	var all contradictions
 	if err := yaml.UnmarshalStrict(data, &all); err != nil {
@@ -55,8 +55,8 @@ func readContradictions(data []byte) (contradictions, error) {
 	return all, nil
 }
 
-// judge turns what Cyclonus found out about a case into its outcome, and counts the cells in which a pod reached
-// itself although the opposite was expected.
+// judge returns the outcome of a case from Cyclonus's result, and the number of cells in which a pod reached itself
+// although the opposite was expected.
 func (all contradictions) judge(r cyclonusResult) (out Case, self int) {
 	out = Case{Name: r.name(), Outcome: Passed, Seconds: r.Seconds}
 	fail := func(format string, args ...any) (Case, int) {
@@ -91,7 +91,7 @@ func (all contradictions) judge(r cyclonusResult) (out Case, self int) {
 	return out, self
 }
 
-// split separates the cells that are wrong from the number of those in which a pod reached itself.
+// split returns the wrong cells, and the number of cells in which a pod reached itself.
 func (s cyclonusStep) split() (wrong []cell, self int) {
 	for _, c := range s.Notable {
 		if c.From == c.To && c.Observed == "allowed" {

@@ -25,7 +25,7 @@ const (
 	cyclonusWorker = "docker.io/mfenwick100/cyclonus-worker:latest"
 )
 
-// cyclonusNamespaces are those that it makes its pods in.
+// cyclonusNamespaces are the namespaces in which it creates its pods.
 var cyclonusNamespaces = []string{"x", "y", "z"}
 
 // cyclonus is the generator of policies of that name: it applies policies, probes every pair of pods and compares
@@ -61,7 +61,7 @@ func (c *cyclonus) build(ctx context.Context, dirs lab.Dirs, p *progress.Printer
 	return "Cyclonus " + c.built.Releases[parts.Cyclonus] + ", batch mode", err
 }
 
-// images is what the worker's image holds: the worker, and agnhost, which it runs for each connection.
+// images returns the worker's image. It holds the worker, and agnhost, which the worker runs for each connection.
 func (c *cyclonus) images(context.Context) ([]image.Image, error) {
 	return []image.Image{{
 		Name:       cyclonusWorker,
@@ -74,14 +74,14 @@ func (c *cyclonus) images(context.Context) ([]image.Image, error) {
 	}}, nil
 }
 
-// run has each cluster run a part of the cases.
+// run runs a part of the cases on each cluster.
 func (c *cyclonus) run(ctx context.Context, env environment) ([]Case, []string, error) {
 	known, err := readContradictions(contradictionsFile)
 	if err != nil {
 		return nil, nil, err
 	}
 	watch := &cyclonusWatch{progress: env.progress, known: known}
-	// One cluster's trouble is no reason to give up what the others find out.
+	// A failure on one cluster must not discard the results of the others.
 	var group errgroup.Group
 	for i, cluster := range env.clusters {
 		group.Go(func() error {
@@ -111,7 +111,7 @@ func (c *cyclonus) runShard(ctx context.Context, env environment, cluster *lab.C
 	return env.watched(cmd, filepath.Clean(log), watch.line)
 }
 
-// removeNamespaces removes what a former run left, and waits until it is gone.
+// removeNamespaces removes the namespaces that an earlier run left, and waits until they are gone.
 func removeNamespaces(ctx context.Context, c *lab.Cluster) error {
 	args := append([]string{"delete", "namespace", "--ignore-not-found", "--wait", "--timeout=2m"}, cyclonusNamespaces...)
 	cmd, err := c.KubectlCommand(ctx, args...)
@@ -119,12 +119,12 @@ func removeNamespaces(ctx context.Context, c *lab.Cluster) error {
 		return err
 	}
 	if _, err := cmd.Output(); err != nil {
-		return fmt.Errorf("remove the namespaces of a former run: %w", err)
+		return fmt.Errorf("remove the namespaces of an earlier run: %w", err)
 	}
 	return nil
 }
 
-// cyclonusResult is what the program batch says of a case.
+// cyclonusResult is what the program batch prints about a case.
 type cyclonusResult struct {
 	Number      int            `json:"number"`
 	Description string         `json:"description"`
@@ -133,7 +133,7 @@ type cyclonusResult struct {
 	Error       string         `json:"error"`
 }
 
-// name is unique by the number: descriptions are not.
+// name contains the number, because descriptions are not unique.
 func (r cyclonusResult) name() string { return fmt.Sprintf("#%d: %s", r.Number, r.Description) }
 
 type cyclonusStep struct {
@@ -142,13 +142,13 @@ type cyclonusStep struct {
 	Notable []cell `json:"notable"`
 }
 
-// cyclonusWatch reads what the program says on all clusters, and tells progress of each case that ended.
+// cyclonusWatch reads the program's output from all clusters and reports each finished case to progress.
 type cyclonusWatch struct {
 	progress *progress.Printer
 	known    contradictions
 
 	mu sync.Mutex
-	// announced is the number of cases to come.
+	// announced is the number of cases that the program will run.
 	announced int
 	results   map[int]cyclonusResult
 	trouble   error
@@ -191,7 +191,7 @@ func (w *cyclonusWatch) add(r cyclonusResult) {
 	w.progress.Step("%d of %d: %s, %.1f s: %s", len(w.results), w.announced, verdict, c.Seconds, c.Name)
 }
 
-// cases are those that ended, in the order of the generator.
+// cases returns the finished cases, in the order of the generator.
 func (w *cyclonusWatch) cases() []Case {
 	var out []Case
 	for _, number := range w.numbers() {
@@ -210,7 +210,8 @@ func (w *cyclonusWatch) numbers() []int {
 	return all
 }
 
-// notes say how many cells were compared, which again, and in how many the list of contradictions decided.
+// notes returns how many cells were compared, how many steps were probed again, and in how many cells the list of
+// contradictions decided.
 func (w *cyclonusWatch) notes() []string {
 	cells, self, again := 0, 0, 0
 	for _, r := range w.results {
@@ -229,10 +230,10 @@ func (w *cyclonusWatch) notes() []string {
 	}
 }
 
-// complete is an error if not every case that was announced has a result.
+// complete returns an error if an announced case has no result.
 func (w *cyclonusWatch) complete() error {
 	if w.announced != len(w.results) {
-		return errors.Join(w.trouble, fmt.Errorf("cyclonus announced %d cases and has results of %d", w.announced, len(w.results)))
+		return errors.Join(w.trouble, fmt.Errorf("cyclonus announced %d cases but has results of %d", w.announced, len(w.results)))
 	}
 	return w.trouble
 }

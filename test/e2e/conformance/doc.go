@@ -1,6 +1,6 @@
-// Package conformance runs suites of tests that others wrote, unmodified, against the agent on a real cluster, and
-// keeps a report of each run.
+// Package conformance runs third-party test suites, unmodified, against the agent on a real cluster, and writes a
+// report of each run.
 //
-// What is right is decided by the suites. The package decides which of their cases this machine's kernel can run,
-// and whether the whole passed: every case that was run did, there were any, and the agents lived through it.
+// The suites decide what is correct. The package decides which of their cases this machine's kernel can run, and
+// whether a run passed: at least one case ran, every case that ran passed, and the agents survived.
 package conformance

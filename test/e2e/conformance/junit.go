@@ -15,7 +15,8 @@ const (
 	Passed  Outcome = "passed"
 	Failed  Outcome = "failed"
 	Skipped Outcome = "skipped"
-	// Contradicted is a case that expects what NetworkPolicy does not mean, and whose every other expectation holds.
+	// Contradicted is a case that expects something NetworkPolicy does not mean, and whose other expectations all
+	// hold.
 	Contradicted Outcome = "contradiction"
 )
 
@@ -28,9 +29,9 @@ type Case struct {
 	Message string `json:"message,omitempty"`
 }
 
-// junitFile is what the suites write, as far as it is read: their dialects of JUnit's format agree on this.
+// junitFile is the part of the suites' results that is read. Their dialects of the JUnit format agree on it.
 type junitFile struct {
-	// Suites is what a file of several holds, Cases what one of a single suite does.
+	// Suites is set in a file with several suites, Cases in a file with one.
 	Suites []junitSuite `xml:"testsuite"`
 	Cases  []junitCase  `xml:"testcase"`
 }
@@ -53,7 +54,7 @@ type junitFault struct {
 	Text    string `xml:",chardata"`
 }
 
-// readJUnit reads a suite's results. Nodes that are no cases, such as a suite's set-up, come along only if they
+// readJUnit reads a suite's results. Nodes that are not cases, such as a suite's set-up, are included only if they
 // failed.
 func readJUnit(file string) ([]Case, error) {
 	data, err := os.ReadFile(file)
@@ -76,7 +77,8 @@ func readJUnit(file string) ([]Case, error) {
 	return cases, nil
 }
 
-// isCase tells a case from Ginkgo's nodes around the cases, which it lists by their kind in brackets.
+// isCase reports whether the name is that of a case. Ginkgo also lists the nodes around the cases, by their kind in
+// brackets.
 func isCase(name string) bool {
 	for _, kind := range []string{"BeforeSuite", "AfterSuite", "SynchronizedBeforeSuite", "SynchronizedAfterSuite", "ReportBeforeSuite", "ReportAfterSuite", "DeferCleanup"} {
 		if strings.HasPrefix(name, "["+kind) {

@@ -52,7 +52,7 @@ func TestReadJUnit(t *testing.T) {
 	}
 }
 
-// A suite that does not even come up has no failed case, but a failed node before the cases.
+// A suite whose set-up fails has no failed case, but a failed node before the cases.
 func TestReadJUnitKeepsFailedSetUp(t *testing.T) {
 	got := parse(t, `<testsuites><testsuite><testcase name="[SynchronizedBeforeSuite]" status="failed"><failure message="no nodes"/></testcase></testsuite></testsuites>`)
 	if len(got) != 1 || got[0].Outcome != Failed {
@@ -63,12 +63,12 @@ func TestReadJUnitKeepsFailedSetUp(t *testing.T) {
 func TestReadJUnitRefusesOtherFiles(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "junit.xml")
 	if _, err := readJUnit(file); err == nil {
-		t.Error("a file that is not there has results")
+		t.Error("no error for a missing file")
 	}
 	if err := os.WriteFile(file, []byte("<testsuites><testsuite>"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := readJUnit(file); err == nil {
-		t.Error("half a file has results")
+		t.Error("no error for half a file")
 	}
 }

@@ -12,12 +12,12 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab/progress"
 )
 
-// Choices are the clusters' options that a matrix combines.
+// Choices are the cluster options that a matrix combines.
 type Choices struct {
 	IPFamilies, ProxyModes, FlannelBackends []string
 }
 
-// Combine gives the options of every combination.
+// Combine returns the options of every combination.
 func (c Choices) Combine(o Options) []Options {
 	var all []Options
 	for _, family := range c.IPFamilies {
@@ -39,8 +39,8 @@ type line struct {
 	err     error
 }
 
-// ExecuteAll runs Execute for each of the options, one after the other, whatever comes of each. If there is more than
-// one, it writes a table of all. It gives ErrFailed if one is not good.
+// ExecuteAll runs Execute for each of the options, one after the other, even if one fails. If there is more than
+// one, it writes a table of all. It returns ErrFailed if one failed.
 func ExecuteAll(ctx context.Context, dirs lab.Dirs, all []Options, p *progress.Printer) error {
 	if len(all) == 0 {
 		return errors.New("no combination to run")
@@ -83,7 +83,7 @@ func writeTable(lines []line) error {
 	return os.WriteFile(tableFile(lines[0].options), []byte(table(lines)), 0o644)
 }
 
-// table has a line for each run of each combination.
+// table returns a table with a line for each run of each combination.
 func table(lines []line) string {
 	var b strings.Builder
 	first := lines[0].options

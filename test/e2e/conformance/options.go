@@ -8,31 +8,31 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab"
 )
 
-// DefaultStateDir is where the cluster of the suites keeps its files: it is not the one of the demo.
+// DefaultStateDir is the state directory of the suites' cluster, which is not that of the demo.
 const DefaultStateDir = "/var/lib/netpol-agent-conformance"
 
-// What the agent can render to.
+// Backends of the agent.
 const (
 	backendNFTables = "nftables"
-	// backendIPTables finds out which variant the nodes use; the other two name it.
+	// backendIPTables detects the variant that the nodes use. The other two name it.
 	backendIPTables = "iptables"
 	backendLegacy   = "iptables-legacy"
 	backendIPTNFT   = "iptables-nft"
 )
 
-// Options says what to run on what.
+// Options selects the suite and the cluster.
 type Options struct {
 	// Suite is the name of one of Suites.
 	Suite string
-	// Include are tags of Cyclonus: with any, only cases that have one of them are run.
+	// Include lists tags of Cyclonus. If there are any, only cases that have one of them run.
 	Include []string
 	// Procs is how many specs of the upstream suite run at a time.
 	Procs int
 	// Clusters is how many clusters share the cases of Cyclonus.
 	Clusters int
-	// Backend is what the agent renders to, one of Backends.
+	// Backend is the agent's backend, one of Backends.
 	Backend string
-	// Runs is how often the suite runs on one cluster. From the second time on the cluster is a used one.
+	// Runs is how often the suite runs on one cluster. From the second run on, the cluster is a used one.
 	Runs int
 	// Lab is the cluster to start.
 	Lab lab.Options
@@ -42,12 +42,12 @@ type Options struct {
 	Results string
 }
 
-// DefaultOptions are the upstream suite on the lab's default cluster, once.
+// DefaultOptions returns options for one run of the upstream suite on the lab's default cluster.
 func DefaultOptions() Options {
 	return Options{Suite: upstreamName, Procs: 6, Clusters: 3, Backend: backendNFTables, Runs: 1, Lab: lab.DefaultOptions()}
 }
 
-// Suites are the names of the suites.
+// Suites returns the names of the suites.
 func Suites() []string {
 	var names []string
 	for _, s := range suites(Options{}) {
@@ -56,12 +56,12 @@ func Suites() []string {
 	return names
 }
 
-// Backends are what the agent can render to.
+// Backends returns the names of the agent's backends.
 func Backends() []string {
 	return []string{backendNFTables, backendIPTables, backendLegacy, backendIPTNFT}
 }
 
-// Validate names the first option that cannot be.
+// Validate returns an error that names the first invalid option.
 func (o Options) Validate() error {
 	for _, c := range []struct {
 		what, value string
@@ -76,7 +76,7 @@ func (o Options) Validate() error {
 		}
 	}
 	if len(o.Include) > 0 && o.Suite == upstreamName {
-		return fmt.Errorf("the suite %s runs as a whole: only %s can be told what to include", o.Suite, cyclonusName)
+		return fmt.Errorf("the suite %s always runs all of its cases: only those of %s can be selected by tag", o.Suite, cyclonusName)
 	}
 	for what, number := range map[string]int{"procs": o.Procs, "clusters": o.Clusters, "runs": o.Runs} {
 		if number < 1 {
@@ -86,7 +86,7 @@ func (o Options) Validate() error {
 	return o.Lab.Validate()
 }
 
-// name is what the reports' files are named after: one for each combination.
+// name is the base name of the report's files. Each combination has its own.
 func (o Options) name() string {
 	suite := strings.Join(append([]string{o.Suite}, o.Include...), "-")
 	return suite + "_" + o.combination()

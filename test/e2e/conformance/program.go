@@ -19,7 +19,7 @@ const (
 	cyclonusAgnhost = "registry.k8s.io/e2e-test-images/agnhost:2.43"
 )
 
-// program is the suite cyclonus as the command line of its release runs it: with an execution in a pod for each
+// program is the suite cyclonus, run by the command line of its release. That executes a command in a pod for each
 // connection, which takes hours for all cases.
 type program struct {
 	built lab.Built
@@ -84,13 +84,13 @@ var (
 	programFinish = regexp.MustCompile(`^finished policy (#\d+)$`)
 )
 
-// programWatch reads what Cyclonus says while it runs: its results file has neither times nor reasons.
+// programWatch reads Cyclonus's output while it runs, because its results file has neither times nor reasons.
 type programWatch struct {
 	progress *progress.Printer
 	total    string
-	// names are those of all cases, by their order, with their number: they are not unique without.
+	// names are the names of all cases, in order, with their numbers, without which they are not unique.
 	names []string
-	// ended are those of the cases that ended.
+	// ended are the names of the finished cases.
 	ended []string
 	began time.Time
 	step  int
@@ -131,7 +131,8 @@ func (w *programWatch) finish() {
 	w.progress.Step("%d of %s: %s, %.1f s: %s", len(w.ended), w.total, verdict, w.seconds[w.now], w.now)
 }
 
-// cases are those that ended, as far as the output tells: all there is if Cyclonus did not come to its end.
+// cases returns the cases that have finished according to the output. There is nothing else if Cyclonus did not
+// finish.
 func (w *programWatch) cases() []Case {
 	var out []Case
 	for _, name := range w.ended {
@@ -147,11 +148,11 @@ func (w *programWatch) cases() []Case {
 // complete adds numbers, times and reasons to the results, which are in the order of the run.
 func (w *programWatch) complete(results []Case) ([]Case, error) {
 	if len(results) != len(w.names) {
-		return results, fmt.Errorf("cyclonus announced %d cases and has results of %d", len(w.names), len(results))
+		return results, fmt.Errorf("cyclonus announced %d cases but has results of %d", len(w.names), len(results))
 	}
 	for i, name := range w.names {
 		if !strings.HasSuffix(name, ": "+results[i].Name) {
-			return results, fmt.Errorf("cyclonus: result %d is of %q, announced was %q", i+1, results[i].Name, name)
+			return results, fmt.Errorf("cyclonus: result %d is of %q, but %q was announced", i+1, results[i].Name, name)
 		}
 		results[i].Name, results[i].Seconds, results[i].Message = name, w.seconds[name], w.wrong[name]
 	}

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// Report is what is kept of a combination of suite and cluster.
+// Report is the report about a combination of suite and cluster.
 type Report struct {
 	Suite string `json:"suite"`
-	// Release is what was run, LeftOut what of it was not and why.
+	// Release is the release that ran. LeftOut says which of its cases did not run, and why.
 	Release string `json:"release"`
 	LeftOut string `json:"leftOut"`
 	// Agent is the agent's version.
@@ -36,18 +36,18 @@ type Run struct {
 	Passed  int       `json:"passed"`
 	Failed  int       `json:"failed"`
 	Skipped int       `json:"skipped"`
-	// Contradicted cases expect what NetworkPolicy does not mean.
+	// Contradicted counts the cases that expect something NetworkPolicy does not mean.
 	Contradicted int `json:"contradicted"`
 	// FailedNames are the names of the cases that failed.
 	FailedNames []string `json:"failedNames"`
-	// Trouble is what went wrong beside the cases: the suite did not come to its end, an agent ended.
+	// Trouble is what went wrong besides the cases, such as a suite that did not finish or an agent that stopped.
 	Trouble []string `json:"trouble"`
 	// Notes are contradictions that concern no single case.
 	Notes []string `json:"notes,omitempty"`
 	Cases []Case   `json:"cases"`
 }
 
-// newRun counts the cases.
+// newRun returns a run with its cases counted.
 func newRun(cluster string, started time.Time, took time.Duration, cases []Case, trouble []string) Run {
 	r := Run{
 		Cluster: cluster, Started: started.UTC(), Seconds: took.Seconds(),
@@ -66,7 +66,7 @@ func newRun(cluster string, started time.Time, took time.Duration, cases []Case,
 	return r
 }
 
-// OK tells whether the run shows what it ought to: cases ran, none failed and nothing else went wrong.
+// OK reports whether the run passed: cases ran, none failed and nothing else went wrong.
 func (r Run) OK() bool { return r.Passed > 0 && r.Failed == 0 && len(r.Trouble) == 0 }
 
 func (r Run) String() string {
@@ -74,7 +74,7 @@ func (r Run) String() string {
 		r.Cluster, r.Passed, r.Failed, r.Skipped, r.Contradicted, r.Seconds)
 }
 
-// OK tells whether every run is as it ought to be, and there is any.
+// OK reports whether there is a run and every run is OK.
 func (r Report) OK() bool {
 	for _, run := range r.Runs {
 		if !run.OK() {
@@ -84,7 +84,7 @@ func (r Report) OK() bool {
 	return len(r.Runs) > 0
 }
 
-// write keeps the report as base.json and base.md.
+// write writes the report to base.json and base.md.
 func (r Report) write(base string) error {
 	if err := os.MkdirAll(filepath.Dir(base), 0o755); err != nil {
 		return err
@@ -99,7 +99,7 @@ func (r Report) write(base string) error {
 	return os.WriteFile(base+".md", []byte(r.Markdown()), 0o644)
 }
 
-// Markdown is the report for people.
+// Markdown returns the report for people to read.
 func (r Report) Markdown() string {
 	var b strings.Builder
 	result := "passed"
@@ -131,7 +131,7 @@ func (r Report) writeTrouble(b *strings.Builder, number int, run Run) {
 	writeSection(b, fmt.Sprintf("What went wrong in run %d", number), run.Trouble, run.Cases, Failed)
 }
 
-// writeContradictions says where the suite expects what NetworkPolicy does not mean.
+// writeContradictions lists where the suite expects something NetworkPolicy does not mean.
 func writeContradictions(b *strings.Builder, number int, run Run) {
 	if len(run.Notes) == 0 && run.Contradicted == 0 {
 		return
@@ -139,7 +139,7 @@ func writeContradictions(b *strings.Builder, number int, run Run) {
 	writeSection(b, fmt.Sprintf("Contradictions in run %d", number), run.Notes, run.Cases, Contradicted)
 }
 
-// writeSection lists what concerns a whole run, then the cases that ended so.
+// writeSection lists the lines about the whole run, then the cases with this outcome.
 func writeSection(b *strings.Builder, title string, lines []string, cases []Case, outcome Outcome) {
 	fmt.Fprintf(b, "\n## %s\n\n", title)
 	for _, l := range lines {
@@ -173,7 +173,7 @@ func (r Report) writeCases(b *strings.Builder) {
 	}
 }
 
-// oneLine keeps the beginning of a text, as one line.
+// oneLine returns the beginning of a text as one line.
 func oneLine(text string) string {
 	const limit = 1000
 	text = strings.Join(strings.Fields(text), " ")

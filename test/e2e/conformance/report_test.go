@@ -32,11 +32,11 @@ func TestRunIsGoodOnlyIfAllIs(t *testing.T) {
 			t.Errorf("%s: OK is %v", c.what, run.OK())
 		}
 		if (Report{Runs: []Run{newRun("used", time.Unix(0, 0), 0, good, nil), run}}).OK() != c.want {
-			t.Errorf("%s: the report does not follow its run", c.what)
+			t.Errorf("%s: the report's OK is not that of its run", c.what)
 		}
 	}
 	if (Report{}).OK() {
-		t.Error("a report without a run is good")
+		t.Error("a report without a run is OK")
 	}
 }
 

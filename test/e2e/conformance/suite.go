@@ -18,20 +18,20 @@ import (
 // stopGrace is how long a suite may clean up after an interruption.
 const stopGrace = 30 * time.Second
 
-// suite is a set of tests that others wrote.
+// suite is a third-party test suite.
 type suite interface {
-	// name is the one it is asked for by.
+	// name returns the name by which options select the suite.
 	name() string
-	// build builds what it needs, before there is a cluster. It returns the release of the suite.
+	// build builds what the suite needs, before there is a cluster. It returns the suite's release.
 	build(ctx context.Context, dirs lab.Dirs, p *progress.Printer) (release string, err error)
-	// images are those that its pods run.
+	// images returns the images that its pods run.
 	images(ctx context.Context) ([]image.Image, error)
-	// run runs its cases, and tells progress about each. An error says that the suite did not come to its end;
-	// failing cases are none. Notes are what else a report should say.
+	// run runs its cases and reports each to progress. An error means that the suite did not finish; failed cases
+	// are not errors. Notes are further lines for the report.
 	run(ctx context.Context, env environment) (cases []Case, notes []string, err error)
-	// parallel is how many cases run at a time.
+	// parallel returns how many cases run at a time.
 	parallel() int
-	// sites is how many clusters it wants.
+	// sites returns how many clusters it needs.
 	sites() int
 	// leftOut says which of its cases are not run, and why.
 	leftOut() string
@@ -39,10 +39,10 @@ type suite interface {
 
 // environment is what a run works with.
 type environment struct {
-	// clusters are those that the cases may run on. Their number is what the suite asked for.
+	// clusters are the clusters for the cases, as many as the suite asked for.
 	clusters []*lab.Cluster
 	progress *progress.Printer
-	// log is the path of the file for all that the suite says, and junit the one for its results.
+	// log is the path of the file for the suite's output, and junit that of the file for its results.
 	log, junit string
 }
 
@@ -50,14 +50,14 @@ func suites(o Options) []suite {
 	return []suite{&upstream{procs: o.Procs}, &cyclonus{include: o.Include, clusters: o.Clusters}, &program{include: o.Include}}
 }
 
-// command prepares a program of a suite, which sees this machine's files and the cluster's network. An interrupted
-// one may clean up.
+// command prepares a suite's program. It sees this machine's files and the cluster's network, and may clean up
+// after an interrupt.
 func (e environment) command(ctx context.Context, c *lab.Cluster, argv ...string) (*lab.Command, error) {
 	cmd, err := c.ShellCommand(ctx, argv...)
 	if err != nil {
 		return nil, err
 	}
-	// A program that has others run its cases shares a process group with them, and no other process.
+	// The program gets its own process group, together with the processes that run its cases.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
 	cmd.WaitDelay = stopGrace
@@ -66,7 +66,7 @@ func (e environment) command(ctx context.Context, c *lab.Cluster, argv ...string
 
 // watched runs a command whose output goes to a log and, line by line, to watch.
 func (e environment) watched(cmd *lab.Command, logFile string, watch func(line string)) error {
-	// A former run's results must not stand for this one's.
+	// The results of an earlier run must not be taken for this run's.
 	if err := os.Remove(e.junit); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -89,7 +89,7 @@ func (e environment) watched(cmd *lab.Command, logFile string, watch func(line s
 	return err
 }
 
-// eachLine reads to the end, however long the lines are.
+// eachLine reads to the end and calls do for each line, however long.
 func eachLine(r io.Reader, do func(line string)) {
 	lines := bufio.NewReader(r)
 	for {

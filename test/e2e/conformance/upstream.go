@@ -20,8 +20,8 @@ const (
 	upstreamName = "upstream"
 	// upstreamAgnhost is the image that the pods of the suite's release run.
 	upstreamAgnhost = "registry.k8s.io/e2e-test-images/agnhost:2.63.0"
-	// netpolSpecs are the specs of NetworkPolicy. Those that sctpSpecs finds among them open SCTP sockets; two others
-	// that name SCTP probe with TCP only.
+	// netpolSpecs matches the specs of NetworkPolicy. Those that sctpSpecs matches too open SCTP sockets. Two
+	// others that mention SCTP probe with TCP only.
 	netpolSpecs = "Netpol"
 	sctpSpecs   = "Feature:SCTPConnectivity"
 )
@@ -76,7 +76,7 @@ func (u *upstream) run(ctx context.Context, env environment) ([]Case, []string, 
 	}
 	watch := ginkgoWatch{progress: env.progress, total: "?", parallel: u.procs > 1}
 	runErr := env.watched(cmd, env.log, watch.line)
-	// Failing specs make the status 1; the results say which.
+	// The exit status is 1 if specs fail. The results say which.
 	var exit *exec.ExitError
 	if runErr != nil && !errors.As(runErr, &exit) {
 		return nil, nil, fmt.Errorf("e2e.test: %w", runErr)
@@ -92,7 +92,8 @@ func (u *upstream) run(ctx context.Context, env environment) ([]Case, []string, 
 	return asked, nil, nil
 }
 
-// askedFor are the cases that ought to run, and others that failed. The results list all of the suite's specs.
+// askedFor returns the cases that should run, and any others that failed. The results list all of the suite's
+// specs.
 func askedFor(cases []Case) []Case {
 	var asked []Case
 	for _, c := range cases {
@@ -109,15 +110,15 @@ var (
 	heading = regexp.MustCompile(`^\[sig-[a-z-]+\] `)
 )
 
-// ginkgoWatch reads what a suite says while it runs and tells progress of each case that ended.
+// ginkgoWatch reads a suite's output while it runs and reports each finished case to progress.
 type ginkgoWatch struct {
 	progress *progress.Printer
-	// parallel suites name a case below its end, others above.
+	// parallel suites print a case's name after its result, others before it.
 	parallel bool
 	total    string
 	done     int
 	name     string
-	// end is the end of a case that is not named yet.
+	// end is the result of a case whose name has not been printed yet.
 	end []string
 }
 

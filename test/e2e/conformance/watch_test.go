@@ -105,10 +105,10 @@ func TestProgramWatch(t *testing.T) {
 func TestProgramResultsMustBeThoseAnnounced(t *testing.T) {
 	w := programWatch{names: []string{"#1: a", "#2: b"}}
 	if _, err := w.complete([]Case{{Name: "a"}}); err == nil {
-		t.Error("a case without a result is no error")
+		t.Error("no error for a case without a result")
 	}
 	if _, err := w.complete([]Case{{Name: "a"}, {Name: "c"}}); err == nil {
-		t.Error("a result of another case is no error")
+		t.Error("no error for a result of another case")
 	}
 }
 
@@ -150,7 +150,7 @@ func TestCyclonusMustBeComplete(t *testing.T) {
 		w := &cyclonusWatch{progress: progress.New(&bytes.Buffer{})}
 		eachLine(strings.NewReader(output), w.line)
 		if w.complete() == nil {
-			t.Errorf("%s is no error", what)
+			t.Errorf("no error for %s", what)
 		}
 	}
 }

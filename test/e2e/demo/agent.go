@@ -20,7 +20,7 @@ const (
 	agentTimeout = 30 * time.Second
 )
 
-// startAgents installs the agent through its chart, in place of what a former run installed, and starts a probe on
+// startAgents installs the agent with its chart, replacing what an earlier run installed, and starts a probe on
 // every node.
 func (d *Demo) startAgents(ctx context.Context) error {
 	for _, n := range d.cluster.Nodes {
@@ -32,7 +32,7 @@ func (d *Demo) startAgents(ctx context.Context) error {
 	return d.release.Install(ctx)
 }
 
-// restart ends what a former run of the demo left under the name and starts it anew.
+// restart stops the process of this name that an earlier run of the demo left, and starts it again.
 func (d *Demo) restart(ctx context.Context, node, name string, argv ...string) error {
 	if old, err := d.cluster.ProcessInNode(ctx, node, name); err == nil {
 		if _, err := old.Stop(ctx, 5*time.Second); err != nil {
@@ -96,7 +96,7 @@ func (d *Demo) readNodeAddrs(ctx context.Context) error {
 
 var ruleCounts = regexp.MustCompile(`(?m)^netpol_agent_(rules|chains|sets|elements|policies|local_pods)\{.*$`)
 
-// metrics gives the lines about rules, policies and pods that an agent tells Prometheus.
+// metrics returns the lines about rules, policies and pods from an agent's metrics.
 func (d *Demo) metrics(ctx context.Context, node string) ([]string, error) {
 	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DialContext: d.cluster.DialContext(node)}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort("127.0.0.1", metricsPort)+"/metrics", nil)

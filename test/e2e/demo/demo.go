@@ -19,7 +19,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/oracle"
 )
 
-// ErrUnexpected says that a cell of a matrix, or a claim, is not as it should be.
+// ErrUnexpected means that a cell of a matrix, or a claim, is wrong.
 var ErrUnexpected = errors.New("not everything is as expected")
 
 // Demo is one run.
@@ -36,12 +36,12 @@ type Demo struct {
 	nodeAddrs map[string][]netip.Addr
 	// sources remembers the source addresses of nodes.
 	sources map[string]netip.Addr
-	// probes and wrong count what was tried and what came out wrong.
+	// probes and wrong count all probes and the wrong results.
 	probes, wrong int
 }
 
-// New prepares a demo on a cluster that is up, with the release to install. Matrices go to out, in colours if so
-// wanted.
+// New returns a demo on a cluster that is up, with the release to install. It writes matrices to out, in colour if
+// colours is set.
 func New(c *lab.Cluster, r *deploy.Release, dirs lab.Dirs, out io.Writer, colours bool) (*Demo, error) {
 	cfg, err := c.RESTConfig()
 	if err != nil {
@@ -57,7 +57,7 @@ func New(c *lab.Cluster, r *deploy.Release, dirs lab.Dirs, out io.Writer, colour
 	}, nil
 }
 
-// Run shows everything. It gives ErrUnexpected if any cell or claim is wrong.
+// Run plays all scenarios. It returns ErrUnexpected if any cell or claim is wrong.
 func (d *Demo) Run(ctx context.Context) error {
 	for _, step := range []struct {
 		what string
@@ -144,7 +144,7 @@ func (d *Demo) change(ctx context.Context, s scenario) error {
 		case s.refused == "" && err != nil:
 			return err
 		case s.refused != "" && err == nil:
-			return fmt.Errorf("the API server took %s: %s", f, out)
+			return fmt.Errorf("the API server accepted %s: %s", f, out)
 		case s.refused != "" && !strings.Contains(err.Error(), s.refused):
 			return fmt.Errorf("%s: the error does not say %q: %w", f, s.refused, err)
 		}
@@ -156,11 +156,11 @@ func (d *Demo) example(file string) string {
 	return filepath.Join(d.dirs.Repo, "examples", "policies", file)
 }
 
-// settle is time for the agents to take up a change of a policy they know already, which their status cannot
-// show; they need some milliseconds.
+// settle is the time that agents get to apply a change to a policy they already know. Their status cannot show such
+// a change. They need some milliseconds.
 const settle = 500 * time.Millisecond
 
-// settled waits until the agents enforce what the API server has, and gives that.
+// settled waits until the agents enforce what the API server has, and returns it.
 func (d *Demo) settled(ctx context.Context) (oracle.State, error) {
 	state, err := d.readState(ctx)
 	if err != nil {
@@ -181,7 +181,7 @@ func (d *Demo) settled(ctx context.Context) (oracle.State, error) {
 	return state, nil
 }
 
-// checkClaims holds what was observed against what a person wrote down, and gives the number of wrong ones.
+// checkClaims compares what was observed with the hand-written claims, and returns the number of wrong ones.
 func (d *Demo) checkClaims(s scenario, m *matrix) int {
 	wrong := 0
 	for _, c := range s.claims {
@@ -199,7 +199,7 @@ func (d *Demo) checkClaims(s scenario, m *matrix) int {
 	return wrong
 }
 
-// nodePlaces are the nodes as sources.
+// nodePlaces returns the nodes as sources.
 func (d *Demo) nodePlaces() []place {
 	var out []place
 	for _, n := range d.cluster.Nodes {
@@ -208,7 +208,7 @@ func (d *Demo) nodePlaces() []place {
 	return out
 }
 
-// kubectl runs kubectl with standard input and gives its standard output.
+// kubectl runs kubectl with standard input and returns its standard output.
 func (d *Demo) kubectl(ctx context.Context, stdin string, args ...string) ([]byte, error) {
 	cmd, err := d.cluster.KubectlCommand(ctx, args...)
 	if err != nil {
@@ -222,9 +222,9 @@ func (d *Demo) kubectl(ctx context.Context, stdin string, args ...string) ([]byt
 	return out, nil
 }
 
-// finish shows the reason for one denied pair and the rule counts, and says how to go on.
+// finish prints the reason for one denied pair, the rule counts, and how to continue.
 func (d *Demo) finish(ctx context.Context) error {
-	fmt.Fprintf(d.out, "\n== why is default/frontend kept from develop/test1?\n")
+	fmt.Fprintf(d.out, "\n== why can default/frontend not reach develop/test1?\n")
 	cmd, err := d.cluster.ShellCommand(ctx, d.release.Binary(), "explain", "--kubeconfig", d.cluster.Kubeconfig,
 		"--from", "default/frontend", "--to", "develop/test1", "--port", "80", "--protocol", "TCP")
 	if err != nil {
@@ -257,7 +257,7 @@ func (d *Demo) indent(text string) {
 	}
 }
 
-// goOn says how to play on by hand.
+// goOn lists commands to continue with by hand.
 func (d *Demo) goOn(ctx context.Context) {
 	policies, err := d.client.NetworkingV1().NetworkPolicies("").List(ctx, metav1.ListOptions{})
 	left := "the last example's policies"

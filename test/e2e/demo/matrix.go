@@ -31,7 +31,7 @@ func judge(expected, observed bool) outcome {
 
 func (o outcome) wrong() bool { return o == leak || o == blocked }
 
-// worse keeps the outcome that needs attention when one place stands for several probes.
+// worse returns the outcome that needs attention. It is used when one cell stands for several probes.
 func worse(a, b outcome) outcome {
 	if a.wrong() || a == b {
 		return a
@@ -50,7 +50,7 @@ func newMatrix(rows, columns []string, ports []port) *matrix {
 	return &matrix{rows: rows, columns: columns, ports: ports, cells: map[[2]string][]outcome{}}
 }
 
-// put notes an outcome; a second one for the same place (through the Service) shows only if it is wrong.
+// put records an outcome. A second one for the same cell (through the Service) shows only if it is wrong.
 func (m *matrix) put(row, column string, portIndex int, o outcome) {
 	key := [2]string{row, column}
 	if m.cells[key] == nil {

@@ -25,7 +25,7 @@ var clusterYAML []byte
 // podsTimeout is how long pods may take until they run.
 const podsTimeout = 2 * time.Minute
 
-// createObjects makes the demo's namespaces, pods and Services and waits until all pods run.
+// createObjects creates the demo's namespaces, pods and Services and waits until all pods run.
 func (d *Demo) createObjects(ctx context.Context) error {
 	objects, problems := manifest.Read("cluster.yaml", clusterYAML, manifest.Options{})
 	if len(problems) > 0 {
@@ -81,7 +81,8 @@ func complete(p *corev1.Pod) {
 	p.Spec.TerminationGracePeriodSeconds = &soon
 	p.Spec.DNSPolicy = corev1.DNSDefault // the cluster has no DNS
 	args := []string{"serve", "-name", p.Namespace + "/" + p.Name}
-	// In the same order each time: a second run applies the same pods, and the arguments of a pod cannot change.
+	// The order is the same each time, because a second run applies the same pods, and a pod's arguments cannot
+	// change.
 	for _, proto := range []string{probe.TCP, probe.UDP} {
 		var list []string
 		for _, a := range answered {

@@ -8,7 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// A second run applies the demo's pods to those of the first, and the API server lets no pod change its arguments.
+// A second run applies the demo's pods again, and the API server refuses a change of a pod's arguments.
 func TestPodsAreTheSameInEveryRun(t *testing.T) {
 	pod := func() *corev1.Pod {
 		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", Labels: map[string]string{}}}

@@ -29,7 +29,7 @@ type place struct {
 	service string
 }
 
-// attempt is one probe with what ought to come of it.
+// attempt is one probe with its expected result.
 type attempt struct {
 	to        place
 	portIndex int
@@ -60,8 +60,8 @@ func names(places []place) []string {
 	return out
 }
 
-// attempts lists the probes of one source. Nodes probe directly alone: what source address a Service's packet
-// of theirs has is kube-proxy's business.
+// attempts returns the probes of one source. Nodes probe pods directly only, because kube-proxy chooses the source
+// address of a node's packets to a Service.
 func (d *Demo) attempts(ctx context.Context, from place, ports []port, s oracle.State) ([]attempt, error) {
 	var out []attempt
 	for _, to := range d.pods {
@@ -94,7 +94,7 @@ func protocolNumber(p port) uint8 {
 	return oracle.TCP
 }
 
-// run carries out the probes of one source and notes their outcomes.
+// run carries out the probes of one source and records their outcomes.
 func (d *Demo) run(ctx context.Context, from place, attempts []attempt, m *matrix) error {
 	observed, err := d.ask(ctx, from, attempts)
 	if err != nil {
@@ -127,7 +127,7 @@ func (d *Demo) run(ctx context.Context, from place, attempts []attempt, m *matri
 	return nil
 }
 
-// ask has the probe of a place try all targets, in groups that do not crowd a small machine.
+// ask has the probe of a place try all targets, in groups that do not overload a small machine.
 func (d *Demo) ask(ctx context.Context, from place, attempts []attempt) ([]bool, error) {
 	const group = 64
 	out := make([]bool, len(attempts))
@@ -145,7 +145,7 @@ func (d *Demo) ask(ctx context.Context, from place, attempts []attempt) ([]bool,
 				return fmt.Errorf("ask the probe of %s: %w", from.name, err)
 			}
 			for i, r := range results {
-				// An answer by somebody else is none.
+				// An answer from anybody else does not count.
 				out[start+i] = r.Open && r.AnsweredBy == attempts[start+i].to.name
 			}
 			return nil
@@ -154,7 +154,7 @@ func (d *Demo) ask(ctx context.Context, from place, attempts []attempt) ([]bool,
 	return out, g.Wait()
 }
 
-// control is where the place's probe takes questions.
+// control returns the host at which the place's probe takes questions.
 func (p place) control() string {
 	if p.direct.IsValid() {
 		return p.direct.String()
@@ -167,7 +167,7 @@ func (d *Demo) probeClient(from place) *probe.Client {
 	return probe.NewClient(d.cluster.DialContext(from.node))
 }
 
-// sourceOf gives the address that a node's own packets to a destination have.
+// sourceOf returns the source address of a node's own packets to a destination.
 func (d *Demo) sourceOf(ctx context.Context, node string, dst netip.Addr) (netip.Addr, error) {
 	key := node + " " + dst.String()
 	if a, ok := d.sources[key]; ok {

@@ -2,7 +2,7 @@ package demo
 
 import "github.com/netpol-agent/netpol-agent/test/e2e/probe"
 
-// port is something that every pod of the demo answers on.
+// port is a port on which every pod of the demo answers.
 type port struct {
 	protocol string
 	number   int
@@ -11,7 +11,7 @@ type port struct {
 func tcp(n int) port { return port{probe.TCP, n} }
 func udp(n int) port { return port{probe.UDP, n} }
 
-// answered are all of them.
+// answered lists all of these ports.
 var answered = []port{tcp(80), tcp(5432), tcp(5978), tcp(6379), tcp(8080), tcp(8443), udp(53), udp(80)}
 
 // scenario applies example policies and says what to look at.
@@ -19,11 +19,11 @@ type scenario struct {
 	title string
 	// apply and remove are names of files in the folder of examples.
 	apply, remove []string
-	// refused says that the API server must refuse the file, with these words.
+	// refused, if set, means that the API server must refuse the file with these words.
 	refused string
 	// ports are probed between all pairs.
 	ports []port
-	// claims are connections that a person wrote down, beside what the oracle says of all of them.
+	// claims are hand-written expectations about single connections. The oracle judges all connections.
 	claims []claim
 }
 

@@ -24,14 +24,14 @@ const (
 // Agent is a pod of the DaemonSet.
 type Agent struct {
 	Node, Pod, UID string
-	// Started is when its container was started for the last time, and Restarts how often that was after the first.
+	// Started is when its container last started, and Restarts how often it was restarted.
 	Started  time.Time
 	Restarts int32
-	// Trouble is what its container waits for, or why it ended, if it does not run.
+	// Trouble is what its container waits for or why it ended, if it is not running.
 	Trouble string
 }
 
-// Agents are the agents' pods, ordered by node.
+// Agents returns the agents' pods, ordered by node.
 func (r *Release) Agents(ctx context.Context) ([]Agent, error) {
 	list, err := r.client.CoreV1().Pods(Namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
 	if err != nil {
@@ -67,8 +67,8 @@ func (a *Agent) read(st *corev1.ContainerStatus) {
 	}
 }
 
-// Log gives what a pod of an agent has written since its container's last start; with previous, since the start
-// before that.
+// Log returns the log of an agent's pod since its container's last start or, with previous, that of the container
+// before.
 func (r *Release) Log(ctx context.Context, pod string, previous bool) ([]byte, error) {
 	log, err := r.client.CoreV1().Pods(Namespace).GetLogs(pod, &corev1.PodLogOptions{Previous: previous}).DoRaw(ctx)
 	if err != nil {
@@ -77,7 +77,7 @@ func (r *Release) Log(ctx context.Context, pod string, previous bool) ([]byte, e
 	return log, nil
 }
 
-// Status is what an agent says of itself, as far as harnesses ask.
+// Status is the part of an agent's status that harnesses read.
 type Status struct {
 	Ready    bool     `json:"ready"`
 	NotReady []string `json:"notReady"`
@@ -104,8 +104,8 @@ func (r *Release) Status(ctx context.Context, node string) (Status, error) {
 	return s, nil
 }
 
-// WaitEnforcing waits until every node has an agent of the DaemonSet's present form, and no other, that is ready in
-// the eyes of Kubernetes and says of itself that it enforces. Otherwise the error says how each agent fares.
+// WaitEnforcing waits until every node has an agent of the DaemonSet's current revision, and no other, which is
+// ready according to both Kubernetes and its own status. Otherwise the error describes each agent's state.
 func (r *Release) WaitEnforcing(ctx context.Context) error {
 	wait, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -129,10 +129,10 @@ func (r *Release) enforcing(ctx context.Context) error {
 	}
 	st, want := ds.Status, int32(len(r.cluster.Nodes))
 	if st.ObservedGeneration < ds.Generation {
-		return fmt.Errorf("DaemonSet %s/%s: its controller does not react", Namespace, Name)
+		return fmt.Errorf("DaemonSet %s/%s: its controller has not reacted yet", Namespace, Name)
 	}
 	if st.CurrentNumberScheduled != want || st.UpdatedNumberScheduled != want || st.NumberReady != want {
-		return fmt.Errorf("DaemonSet %s/%s: of %d agents %d are there, %d updated, %d ready",
+		return fmt.Errorf("DaemonSet %s/%s: want %d agents, got %d, %d updated, %d ready",
 			Namespace, Name, want, st.CurrentNumberScheduled, st.UpdatedNumberScheduled, st.NumberReady)
 	}
 	for _, n := range r.cluster.Nodes {
@@ -147,7 +147,7 @@ func (r *Release) enforcing(ctx context.Context) error {
 	return nil
 }
 
-// troubles is an error that says what is known of agents that do not run, or nil.
+// troubles returns an error that describes the agents that do not run, or nil.
 func (r *Release) troubles(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -160,7 +160,7 @@ func (r *Release) troubles(ctx context.Context) error {
 	return err
 }
 
-// Tables are the nftables tables on a node whose names begin with the agent's, such as "inet netpol-agent".
+// Tables returns the nftables tables on a node whose names begin with the agent's, such as "inet netpol-agent".
 func (r *Release) Tables(ctx context.Context, node string) ([]string, error) {
 	out, err := r.cluster.NodeExec(ctx, node, "nft", "list", "tables")
 	if err != nil {

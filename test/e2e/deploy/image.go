@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Flavour says what is in an image beside the agent's program.
+// Flavour says what an image contains besides the agent's program.
 type Flavour string
 
 const (
@@ -26,7 +26,7 @@ const (
 	IPTables Flavour = "iptables"
 )
 
-// FlavourFor is what a backend of the chart's needs.
+// FlavourFor returns the flavour that a backend of the chart needs.
 func FlavourFor(backend string) Flavour {
 	if backend == "nftables" {
 		return Plain
@@ -34,10 +34,10 @@ func FlavourFor(backend string) Flavour {
 	return IPTables
 }
 
-// Build has make write the image and build helm, as far as they are not up to date.
+// Build has make write the image and build helm, unless they are up to date.
 func Build(ctx context.Context, repo string, flavour Flavour) error {
 	cmd := exec.CommandContext(ctx, "make", "--no-print-directory", "-C", repo, "image", "bin/helm", "FLAVOUR="+string(flavour))
-	// What an outer make was told is not meant for this one.
+	// The flags of an outer make are not meant for this one.
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
 		return strings.HasPrefix(v, "MAKEFLAGS=") || strings.HasPrefix(v, "MAKELEVEL=")
 	})
@@ -55,17 +55,17 @@ type Image struct {
 	Repository, Version, Digest string
 }
 
-// Tag names the image in the cluster. It differs for any two images, those of one version included, so that an
-// upgrade replaces the agents exactly if there is something to replace.
+// Tag returns the image's tag in the cluster. It differs for any two images, even of one version, so that an
+// upgrade replaces the agents exactly if the image is another.
 func (i Image) Tag() string {
 	const enough = 12
 	return i.Version + "-" + strings.TrimPrefix(i.Digest, "sha256:")[:enough]
 }
 
-// Name is repository and tag.
+// Name returns repository and tag.
 func (i Image) Name() string { return i.Repository + ":" + i.Tag() }
 
-// ReadImage reads what the archive of a flavour in a checkout's bin folder holds.
+// ReadImage reads the archive of a flavour in a checkout's bin folder.
 func ReadImage(repo string, flavour Flavour) (Image, error) {
 	name, hint := "netpol-agent-image", "make image"
 	if flavour != Plain {
@@ -118,7 +118,7 @@ func (i *Image) readIndex(archive *tar.Reader) error {
 	return nil
 }
 
-// importImage gives the image to those nodes that lack it.
+// importImage imports the image into the nodes that lack it.
 func (r *Release) importImage(ctx context.Context) error {
 	ctr := []string{"ctr", "--namespace", "k8s.io", "images"}
 	g, ctx := errgroup.WithContext(ctx)

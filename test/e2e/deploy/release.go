@@ -15,7 +15,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab"
 )
 
-// What a release and its DaemonSet are called.
+// Names of the release and its DaemonSet.
 const (
 	Namespace = "kube-system"
 	Name      = "netpol-agent"
@@ -27,11 +27,11 @@ type Release struct {
 	client  kubernetes.Interface
 	image   Image
 	repo    string
-	// host and port are the API server's. The lab's nodes have no default route, hence none to Services.
+	// host and port are the API server's. The lab's nodes have no default route, and therefore none to Services.
 	host, port string
 }
 
-// New prepares a release of what is in a checkout's bin folder. It changes nothing.
+// New returns a release of the image in a checkout's bin folder. It changes nothing.
 func New(c *lab.Cluster, repo string, flavour Flavour) (*Release, error) {
 	image, err := ReadImage(repo, flavour)
 	if err != nil {
@@ -56,24 +56,24 @@ func New(c *lab.Cluster, repo string, flavour Flavour) (*Release, error) {
 	return r, nil
 }
 
-// Image is what is installed.
+// Image returns the image to install.
 func (r *Release) Image() Image { return r.image }
 
-// Chart is the chart's folder.
+// Chart returns the chart's folder.
 func (r *Release) Chart() string { return filepath.Join(r.repo, "charts", "netpol-agent") }
 
-// Binary is the program of the image, as a file that processes on this machine and on the nodes can run. On a
-// node it talks to the agent there.
+// Binary returns the path of the image's program. Processes on this machine and on the nodes can run it. On a node
+// it talks to the agent there.
 func (r *Release) Binary() string {
 	return filepath.Join(r.repo, "bin", "image", runtime.GOARCH, "netpol-agent")
 }
 
 func (r *Release) helm() string { return filepath.Join(r.repo, "bin", "helm") }
 
-// APIServer is where the agents find the API server.
+// APIServer returns the address at which the agents reach the API server.
 func (r *Release) APIServer() (host, port string) { return r.host, r.port }
 
-// Values are the arguments of helm that name the image and the API server.
+// Values returns the helm arguments that name the image and the API server.
 func (r *Release) Values() []string {
 	return []string{
 		"--set", "image.pullPolicy=Never", "--set-string", "image.repository=" + r.image.Repository,
@@ -83,7 +83,7 @@ func (r *Release) Values() []string {
 }
 
 // Install installs the chart, or upgrades what is installed, and waits until every node's agent enforces. The
-// arguments are helm's and are added to Values.
+// arguments are passed to helm in addition to Values.
 func (r *Release) Install(ctx context.Context, args ...string) error {
 	if err := r.importImage(ctx); err != nil {
 		return err
@@ -101,8 +101,8 @@ func (r *Release) Uninstall(ctx context.Context, args ...string) error {
 	return err
 }
 
-// Helm runs helm with the administrator's rights in the release's namespace, and with nothing of this machine's
-// configuration. An error carries what helm wrote to its standard error.
+// Helm runs helm with the administrator's rights in the release's namespace, and without this machine's
+// configuration. An error contains helm's standard error.
 func (r *Release) Helm(ctx context.Context, args ...string) (string, error) {
 	return r.HelmInput(ctx, strings.NewReader(""), args...)
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab/progress"
 )
 
-// Up starts the cluster, unless it is up, while it builds the image and helm. Nothing is installed yet.
+// Up builds the image and helm, and meanwhile starts the cluster unless it is up. It installs nothing.
 func Up(ctx context.Context, dirs lab.Dirs, opts lab.Options, p *progress.Printer) (*lab.Cluster, *Release, error) {
 	return UpWith(ctx, dirs, opts, Plain, p)
 }

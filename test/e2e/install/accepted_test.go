@@ -19,8 +19,8 @@ const (
 	operatorSum    = "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s="
 )
 
-// acceptedByServer has the API server check, without keeping anything, all that users may apply. It knows
-// Prometheus Operator's types while it does.
+// acceptedByServer has the API server check everything that users may apply, in dry runs. Prometheus Operator's
+// types are installed meanwhile.
 func acceptedByServer(t *testing.T, c *cluster) {
 	definitions := operatorTypes(t)
 	for _, file := range definitions {
@@ -41,7 +41,7 @@ func acceptedByServer(t *testing.T, c *cluster) {
 	kinds := map[string]bool{}
 	accept := func(what, text string) {
 		t.Helper()
-		// Defaults of the types must not hide what is misspelt.
+		// The types' defaults must not hide a misspelt field.
 		out, err := c.try(t, text, "apply", "--dry-run=server", "--validate=strict", "-f", "-")
 		if err != nil {
 			t.Errorf("%s: %v", what, err)
@@ -71,7 +71,7 @@ func acceptedByServer(t *testing.T, c *cluster) {
 	refuses(t, c)
 }
 
-// refuses holds that the checks can fail.
+// refuses checks that the checks can fail.
 func refuses(t *testing.T, c *cluster) {
 	t.Helper()
 	good := c.helm(t, "template", deploy.Name, c.Chart(), "--set", "podMonitor.enabled=true,prometheusRule.enabled=true")
@@ -91,7 +91,7 @@ func refuses(t *testing.T, c *cluster) {
 	}
 }
 
-// operatorTypes are the files that define the types.
+// operatorTypes returns the files that define the types.
 func operatorTypes(t *testing.T) []string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "go", "mod", "download", "-json", operatorModule)

@@ -11,8 +11,9 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/e2e/deploy"
 )
 
-// backendsUnderTraffic goes through all backends as an operator does, with the image that has their programs, and in the
-// end back to the one that was installed. After each change the agents' rules are where they say, and nowhere else.
+// backendsUnderTraffic switches through all backends as an operator does, with the image that has their programs,
+// and finally back to the one that was installed. After each change, the agents' rules must be in the backend that
+// the agents report, and in no other.
 func backendsUnderTraffic(t *testing.T, c *cluster) {
 	if err := deploy.Build(t.Context(), c.repo, deploy.IPTables); err != nil {
 		t.Fatal(err)
@@ -54,8 +55,9 @@ func backendsUnderTraffic(t *testing.T, c *cluster) {
 	c.expect(t, true, false)
 }
 
-// staysFirst lets the others that write iptables rules on a node start anew on an empty table, and somebody put a rule in
-// front of all: the agent's jump is first again soon, and its policies hold.
+// staysFirst empties the filter table of a node, restarts the other programs that write iptables rules there, and
+// then inserts a rule in front of all others. Each time, the agent's jump must soon be first again, and its
+// policies must hold.
 func (c *cluster) staysFirst(t *testing.T, node string) {
 	t.Helper()
 	c.onNode(t, node, "iptables-nft", "-w", "10", "-t", "filter", "-F")
@@ -79,13 +81,13 @@ func (c *cluster) staysFirst(t *testing.T, node string) {
 	eventually(t, "first again after kube-proxy's and flanneld's start", first("KUBE-FORWARD", "FLANNEL-FWD"))
 	c.onNode(t, node, "iptables-nft", "-w", "10", "-I", "FORWARD", "-j", "ACCEPT")
 	began := time.Now()
-	eventually(t, "first again after a rule of another", first("ACCEPT"))
+	eventually(t, "first again after somebody else's rule", first("ACCEPT"))
 	t.Logf("first again after %v", time.Since(began).Round(time.Millisecond))
 	c.onNode(t, node, "iptables-nft", "-w", "10", "-D", "FORWARD", "-j", "ACCEPT")
 	c.expect(t, true, false)
 }
 
-// restart ends a process of a node and starts it as it was.
+// restart stops a process on a node and starts it again as it was.
 func (c *cluster) restart(t *testing.T, node, name string) {
 	t.Helper()
 	n, err := c.Node(node)
@@ -105,7 +107,7 @@ func (c *cluster) restart(t *testing.T, node, name string) {
 	}
 }
 
-// rulesOf says what is not as it is when the agent on a node enforces with a backend and all else is removed.
+// rulesOf returns an error unless the agent on a node enforces with the backend and there are no rules of another.
 func (c *cluster) rulesOf(t *testing.T, node, backend string) error {
 	t.Helper()
 	s, err := c.Release.Status(t.Context(), node)

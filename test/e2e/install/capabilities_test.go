@@ -11,7 +11,7 @@ import (
 // netAdmin is the capability's bit, as /proc writes capability sets.
 const netAdmin = "0000000000001000"
 
-// onlyNetAdmin reads from the kernel what the agents that enforce can do: nothing more is needed.
+// onlyNetAdmin checks in the kernel that the agents, which enforce, have no capability but NET_ADMIN.
 func onlyNetAdmin(t *testing.T, c *cluster) {
 	for _, n := range c.Nodes {
 		out := c.onNode(t, n.Name, "sh", "-c",
@@ -32,7 +32,8 @@ func onlyNetAdmin(t *testing.T, c *cluster) {
 	}
 }
 
-// withoutNetAdmin runs the agent as the DaemonSet does, less the capability, on a node that has no agent and no rules.
+// withoutNetAdmin runs the agent as the DaemonSet does, but without the capability, on a node that has no agent and
+// no rules.
 func withoutNetAdmin(t *testing.T, c *cluster) {
 	before := c.onNode(t, "node1", "nft", "--stateless", "list", "ruleset")
 	c.kubectl(t, fmt.Sprintf(`apiVersion: v1
@@ -62,13 +63,13 @@ spec:
 	}
 	log := c.kubectl(t, "", "-n", namespace, "logs", "powerless")
 	if strings.Count(log, "\n") != 1 || !strings.Contains(log, "needs CAP_NET_ADMIN") || !strings.Contains(log, "securityContext.capabilities.add") {
-		t.Errorf("the log is not one line that names the capability and how to give it: %q", log)
+		t.Errorf("the log is not one line that names the capability and how to add it: %q", log)
 	}
 	if message := ended("message"); strings.TrimSpace(message) != strings.TrimSpace(log) {
 		t.Errorf("kubectl describe shows %q", message)
 	}
 	if after := c.onNode(t, "node1", "nft", "--stateless", "list", "ruleset"); after != before {
-		t.Errorf("the kernel was touched: before\n%s\nafter\n%s", before, after)
+		t.Errorf("the kernel was changed: before\n%s\nafter\n%s", before, after)
 	}
 	t.Log(strings.TrimSpace(log))
 }

@@ -16,14 +16,14 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab/progress"
 )
 
-// cluster is the lab with what is to be installed in it.
+// cluster is the lab and the release to install in it.
 type cluster struct {
 	*lab.Cluster
 	*deploy.Release
 	repo string
 }
 
-// start gives a cluster without the agent, and ends it after the test if it was not up before.
+// start returns a cluster without the agent. If it was not up before, it is stopped after the test.
 func start(t *testing.T) *cluster {
 	t.Helper()
 	dirs, err := lab.DefaultDirs()
@@ -45,7 +45,7 @@ func start(t *testing.T) *cluster {
 	}
 	if c.helm(t, "list", "--short") != "" {
 		if err := c.Uninstall(t.Context()); err != nil {
-			t.Fatalf("what was installed before: %v", err)
+			t.Fatalf("uninstall the release that was there before: %v", err)
 		}
 	}
 	c.kubectl(t, "", "delete", "namespace", "install-test", "--ignore-not-found")
@@ -84,7 +84,7 @@ func (c *cluster) helm(t *testing.T, args ...string) string {
 	return out
 }
 
-// tables gives the agent's tables on a node, and those that only sound so.
+// tables returns the agent's tables on a node, and others whose names begin like them.
 func (c *cluster) tables(t *testing.T, node string) string {
 	t.Helper()
 	own, err := c.Tables(t.Context(), node)
@@ -104,7 +104,7 @@ func (c *cluster) onNode(t *testing.T, node string, argv ...string) string {
 	return string(out)
 }
 
-// eventually waits until f gives nil.
+// eventually waits until f returns nil.
 func eventually(t *testing.T, what string, f func() error) {
 	t.Helper()
 	var err error

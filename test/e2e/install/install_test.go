@@ -14,7 +14,8 @@ import (
 
 const namespace = deploy.Namespace
 
-// TestInstall goes through the life of an installation. The steps need one another, so the first failure ends it.
+// TestInstall goes through the life of an installation. Each step needs the ones before it, so the first failure
+// ends the test.
 func TestInstall(t *testing.T) {
 	c := start(t)
 	for _, step := range []struct {
@@ -45,7 +46,7 @@ func TestInstall(t *testing.T) {
 	}
 }
 
-// installed uses the command that the chart's README gives, besides what only this cluster needs.
+// installed uses the command in the chart's README, plus what only this cluster needs.
 func installed(t *testing.T, c *cluster) {
 	if err := c.Install(t.Context(), "--wait", "--timeout", "2m"); err != nil {
 		t.Fatal(err)
@@ -53,7 +54,8 @@ func installed(t *testing.T, c *cluster) {
 	c.enforcing(t)
 }
 
-// enforcing waits until all agents enforce, and holds that there are rules and that the pods' own program says so.
+// enforcing waits until all agents enforce, and checks that there are rules and that the program in a pod reports
+// ready.
 func (c *cluster) enforcing(t *testing.T) {
 	t.Helper()
 	if err := c.WaitEnforcing(t.Context()); err != nil {
@@ -101,7 +103,7 @@ var podList = []struct{ name, app, node string }{
 	{"confined", "friend", "node2"},
 }
 
-// policies let friends in, and confined out to server1 only.
+// policies let friends in, and let confined out to server1 only.
 const policies = `apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: friends, namespace: install-test}
@@ -126,7 +128,7 @@ func policyHolds(t *testing.T, c *cluster) {
 	c.expect(t, true, false)
 }
 
-// expect waits until friend and stranger of the other node reach server1 or not.
+// expect waits until the other node's friend and stranger reach server1, or do not, as given.
 func (c *cluster) expect(t *testing.T, friend, stranger bool) {
 	t.Helper()
 	address := c.kubectl(t, "", "-n", "install-test", "get", "pod", "server1", "-o", "jsonpath={.status.podIP}")

@@ -16,7 +16,7 @@ import (
 // pace is the time between two packets of a stream: 25 streams, each 100 times a second.
 const pace = 10 * time.Millisecond
 
-// streams are all pairs of a client and a server, with what the policies say of them.
+// streams returns a stream for each pair of a client and a server, with what the policies say about it.
 func (c *cluster) streams(t *testing.T) []traffic.Stream {
 	t.Helper()
 	ends := map[string]traffic.End{}
@@ -55,7 +55,7 @@ func (c *cluster) end(t *testing.T, pod, node string) traffic.End {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// The number is the node's; so is the /proc that it is looked up in.
+			// The PID is the node's, and so is the /proc in which it is looked up.
 			return traffic.End{Name: pod, NetNS: filepath.Join(n.Machine.Root(), "proc", fields[1], "ns", "net"), Addr: address}
 		}
 	}
@@ -63,7 +63,7 @@ func (c *cluster) end(t *testing.T, pod, node string) traffic.End {
 	return traffic.End{}
 }
 
-// during keeps all streams going while f runs and for a moment before and after.
+// during keeps all streams running while f runs and for a moment before and after.
 func (c *cluster) during(t *testing.T, f func()) []traffic.Result {
 	t.Helper()
 	tr, err := traffic.Start(t.Context(), c.streams(t), pace)
@@ -76,7 +76,7 @@ func (c *cluster) during(t *testing.T, f func()) []traffic.Result {
 	return tr.Stop()
 }
 
-// undisturbed holds that nothing permitted was lost and nothing forbidden came through.
+// undisturbed checks that nothing permitted is lost and nothing forbidden comes through while f runs.
 func (c *cluster) undisturbed(t *testing.T, f func()) {
 	t.Helper()
 	began := time.Now()
@@ -92,14 +92,14 @@ func (c *cluster) undisturbed(t *testing.T, f func()) {
 		}
 	}
 	t.Logf("%d permitted and %d forbidden in %.1f s", permitted, forbidden, time.Since(began).Seconds())
-	// Less would mean that there was no traffic to speak of.
+	// Fewer would mean that there was hardly any traffic.
 	if permitted < 500 || forbidden < 200 {
-		t.Error("that is too little to show anything")
+		t.Error("too few to show anything")
 	}
 }
 
-// streamsSee holds that the streams can fail: without policies what is forbidden comes through, and with a policy that
-// forbids all what is permitted is lost.
+// streamsSee checks that the streams can fail: without policies, forbidden traffic comes through, and with a policy
+// that forbids everything, permitted traffic is lost.
 func streamsSee(t *testing.T, c *cluster) {
 	c.undisturbed(t, func() {})
 	results := c.during(t, func() {
@@ -132,7 +132,7 @@ func restartedUnderTraffic(t *testing.T, c *cluster) {
 	})
 }
 
-// upgradedUnderTraffic gives the same content another tag: as far as the cluster knows, another image.
+// upgradedUnderTraffic gives the same content another tag. To the cluster it is another image.
 func upgradedUnderTraffic(t *testing.T, c *cluster) {
 	tag := fmt.Sprintf("%s-next-%d", c.Image().Version, time.Now().Unix())
 	for _, n := range c.Nodes {
@@ -153,7 +153,7 @@ func upgradedUnderTraffic(t *testing.T, c *cluster) {
 	}
 }
 
-// replaced holds that f replaces every agent, none of which ends in between.
+// replaced checks that f replaces every agent, and that none of them restarts.
 func (c *cluster) replaced(t *testing.T, f func()) {
 	t.Helper()
 	old, err := c.Agents(t.Context())
@@ -176,7 +176,7 @@ func (c *cluster) replaced(t *testing.T, f func()) {
 			}
 		}
 		if a.Restarts > 0 {
-			t.Errorf("%s on %s was started %d times more: %s", a.Pod, a.Node, a.Restarts, a.Trouble)
+			t.Errorf("%s on %s was restarted %d times: %s", a.Pod, a.Node, a.Restarts, a.Trouble)
 		}
 	}
 }

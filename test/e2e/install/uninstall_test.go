@@ -25,12 +25,12 @@ func uninstallNames(t *testing.T, c *cluster) {
 			t.Error(err)
 		}
 	}()
-	// The Job itself must land on the node that lives.
+	// The Job itself must run on the other node.
 	c.kubectl(t, "", "cordon", "node2")
 	defer c.kubectl(t, "", "uncordon", "node2")
 	c.helm(t, "upgrade", deploy.Name, c.Chart(), "--reuse-values", "--set", "cleanup.timeout=20s")
 	if out, err := c.Helm(t.Context(), "uninstall", deploy.Name, "--timeout", "2m"); err == nil {
-		t.Fatalf("helm uninstall calls itself done: %s", out)
+		t.Fatalf("helm uninstall reports success: %s", out)
 	}
 	log := c.kubectl(t, "", "-n", namespace, "logs", "job/netpol-agent-cleanup")
 	if !strings.Contains(log, "1 of 2 nodes may still have rules: node2 (") {
@@ -40,11 +40,11 @@ func uninstallNames(t *testing.T, c *cluster) {
 		t.Errorf("node1 waited for node2: %s", got)
 	}
 	if got := c.tables(t, "node2"); got == "" {
-		t.Error("node2 has no rules, though nothing ran there: the test sees nothing")
+		t.Error("node2 has no rules although nothing ran there: the test shows nothing")
 	}
 }
 
-// takenBack follows what the chart's README says for those who want the agents back after all.
+// takenBack follows the chart's README for users who want the agents back.
 func takenBack(t *testing.T, c *cluster) {
 	c.kubectl(t, "", "-n", namespace, "patch", "daemonset", deploy.Name, "--type=json", "-p",
 		`[{"op":"remove","path":"/spec/template/spec/nodeSelector/netpol-agent~1uninstalling"}]`)
@@ -52,7 +52,7 @@ func takenBack(t *testing.T, c *cluster) {
 	c.expect(t, true, false)
 }
 
-// uninstalled repeats what failed, now that the node is back.
+// uninstalled repeats the failed uninstall, now that the node is back.
 func uninstalled(t *testing.T, c *cluster) {
 	c.onNode(t, "node1", "nft", "add", "table", "inet", "netpol-agent-foreign")
 	if err := c.Uninstall(t.Context()); err != nil {
@@ -66,7 +66,7 @@ func uninstalled(t *testing.T, c *cluster) {
 	c.expect(t, true, true)
 }
 
-// gone holds that neither rules nor objects are left.
+// gone checks that neither rules nor objects are left.
 func (c *cluster) gone(t *testing.T) {
 	t.Helper()
 	for _, n := range c.Nodes {
@@ -90,7 +90,7 @@ func (c *cluster) gone(t *testing.T) {
 	})
 }
 
-// plainManifest is for those without Helm.
+// plainManifest installs and uninstalls as users without Helm do.
 func plainManifest(t *testing.T, c *cluster) {
 	file := filepath.Join(c.repo, "deploy", "netpol-agent.yaml")
 	host, port := c.APIServer()

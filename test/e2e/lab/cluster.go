@@ -24,7 +24,7 @@ type Cluster struct {
 	Kubeconfig string
 	// Kubectl is the path of a kubectl of the cluster's release.
 	Kubectl string
-	// Options are those it was started with.
+	// Options are the options it was started with.
 	Options Options
 
 	dirs  Dirs
@@ -39,7 +39,7 @@ func Load(stateDir string) (*Cluster, error) {
 		return nil, err
 	}
 	if !s.Up {
-		return nil, fmt.Errorf("%w in %s: its start has not come to its end", ErrNotUp, stateDir)
+		return nil, fmt.Errorf("%w in %s: its start has not finished", ErrNotUp, stateDir)
 	}
 	for _, m := range s.machines() {
 		if !m.Alive() {
@@ -87,7 +87,8 @@ func (c *Cluster) machineNames() []string {
 	return names
 }
 
-// LogDir is where the logs of a machine's processes are, a file a process. They stay until the next start.
+// LogDir returns the folder of the logs of a machine's processes, one file for each process. They stay until the
+// next start.
 func (c *Cluster) LogDir(machineName string) string {
 	return filepath.Join(c.dirs.logs(), machineName)
 }
@@ -113,14 +114,15 @@ func dialFrom(ctx context.Context, m machine.Machine, network, address string) (
 	return conn, err
 }
 
-// RESTConfig opens the cluster's API with the administrator's rights, from this machine's own namespaces.
+// RESTConfig returns a configuration for the cluster's API, with the administrator's rights. It works from this
+// machine's own namespaces.
 func (c *Cluster) RESTConfig() (*rest.Config, error) {
 	cfg, err := clientcmd.BuildConfigFromFlags("", c.Kubeconfig)
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig %s: %w", c.Kubeconfig, err)
 	}
 	cfg.Dial = c.DialContext(manifest.ControlPlaneName)
-	// A lab's harness is the only one who asks; it should not wait for itself.
+	// A lab's harness is the only client, so it need not be throttled.
 	cfg.QPS, cfg.Burst = 200, 400
 	return cfg, nil
 }

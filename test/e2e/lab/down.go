@@ -18,8 +18,8 @@ import (
 // downTimeout bounds the removal of a cluster.
 const downTimeout = time.Minute
 
-// Down ends the cluster of a state directory and removes all it made, then looks for what is left and fails
-// with a list of it. It works on what a crash left, too. Only the logs stay, until the next start.
+// Down stops the cluster of a state directory and removes everything it made. Then it looks for what is left and
+// fails with a list of it. It also works on what a crash left. Only the logs stay, until the next start.
 func Down(ctx context.Context, dirs Dirs, p *progress.Printer) error {
 	dirs, err := dirs.clean()
 	if err != nil {
@@ -55,14 +55,14 @@ func Down(ctx context.Context, dirs Dirs, p *progress.Printer) error {
 	return nil
 }
 
-// down ends every machine, which takes its processes, mounts and interfaces with it, and what was started
-// beside them, then removes cgroups and files, and checks.
+// down kills every machine, and with it its processes, mounts and interfaces, and what was started beside the
+// machines. Then it removes cgroups and files, and checks.
 func down(ctx context.Context, dirs Dirs) error {
 	if machine.Marked(os.Getpid(), dirs.State) {
 		return errors.New("this shell is in the cluster's network: leave it first")
 	}
 	where := trace(dirs)
-	// What is a process of the lab can be told only while its machine lives.
+	// The lab's processes can be recognized only while their machines live.
 	processes, err := where.Processes()
 	if err != nil {
 		return err
@@ -91,7 +91,7 @@ func down(ctx context.Context, dirs Dirs) error {
 		if len(left) == 0 {
 			return nil
 		}
-		// The kernel takes a moment to empty what died.
+		// The kernel takes a moment to empty the cgroups of dead processes.
 		select {
 		case <-ctx.Done():
 			err := fmt.Errorf("left behind:\n  %s", strings.Join(left, "\n  "))
@@ -101,21 +101,21 @@ func down(ctx context.Context, dirs Dirs) error {
 	}
 }
 
-// trace says by what the lab's remains are known.
+// trace returns how the lab's leftovers are recognized.
 func trace(dirs Dirs) residue.Trace {
 	return residue.Trace{StateDir: dirs.State, Cgroup: dirs.cgroupRoot()}
 }
 
-// leftovers lists all that there is of a cluster, running or not.
+// leftovers lists everything that exists of a cluster, running or not.
 func leftovers(dirs Dirs) ([]string, error) {
 	left, err := trace(dirs).Find()
 	return append(left, files(dirs.State)...), err
 }
 
-// kept are the names in the state directory that outlive a cluster.
+// kept reports whether a name in the state directory outlives a cluster.
 func kept(name string) bool { return name == "logs" || name == lockName }
 
-// files lists what the state directory holds of a cluster.
+// files lists the files of a cluster in the state directory.
 func files(stateDir string) []string {
 	entries, err := os.ReadDir(stateDir)
 	if err != nil {
@@ -130,8 +130,8 @@ func files(stateDir string) []string {
 	return all
 }
 
-// removeFiles empties the state directory, but for what is kept. The notes go last: whoever is interrupted can
-// come back to them.
+// removeFiles empties the state directory, except for what is kept. The notes go last, so that an interrupted
+// removal can be repeated.
 func removeFiles(stateDir string) error {
 	entries, err := os.ReadDir(stateDir)
 	if err != nil {

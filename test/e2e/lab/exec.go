@@ -84,7 +84,7 @@ func (c *Command) Output() ([]byte, error) {
 	return []byte(stdout.String()), nil
 }
 
-// environment is this process's, but for PATH and KUBECONFIG.
+// environment returns this process's environment with the lab's PATH and KUBECONFIG.
 func (c *Cluster) environment() []string {
 	var env []string
 	for _, v := range os.Environ() {
@@ -99,12 +99,12 @@ func (c *Cluster) environment() []string {
 	return append(env, "PATH="+path, "KUBECONFIG="+c.Kubeconfig, machine.Marker(c.dirs.State))
 }
 
-// processEnv is the environment of the processes that stay.
+// processEnv returns the environment of long-running processes.
 func processEnv(stateDir, path string) []string {
 	return []string{"PATH=" + path, "HOME=/root", machine.Marker(stateDir)}
 }
 
-// lookPath finds a program in the lab's PATH, then in this process's. A path with a slash is taken as it is.
+// lookPath finds a program in the lab's PATH, then in this process's. A path with a slash is used as it is.
 func (c *Cluster) lookPath(name string) (string, error) {
 	if strings.Contains(name, "/") {
 		return filepath.Abs(name)
@@ -129,7 +129,7 @@ func (c *Cluster) NodeExec(ctx context.Context, node string, argv ...string) ([]
 
 // Process is a process that was started on a machine of the lab.
 type Process struct {
-	// Name and Node are what it was started as.
+	// Name and Node are the name and node it was started with.
 	Name, Node string
 	// LogPath is the file with its output.
 	LogPath string
@@ -137,10 +137,10 @@ type Process struct {
 	supervisor supervisor.Client
 }
 
-// StartInNode starts a process on a node, in all of the node's namespaces, as a host-network and host-PID pod
-// would run. It outlives its starter and ends with StopInNode, Stop, or with the cluster. Its output goes to
-// the file NAME.log in the node's log directory. It fails if a process of that name runs on the node already.
-// The process's environment is the lab's PATH, KUBECONFIG and HOME only.
+// StartInNode starts a process on a node, in all of the node's namespaces, as a host-network and host-PID pod would
+// run. It outlives its starter and ends with Stop or with the cluster. Its output goes to the file NAME.log in the
+// node's log directory. It fails if a process of that name is already running on the node. The process's
+// environment is the lab's PATH, KUBECONFIG and HOME only.
 func (c *Cluster) StartInNode(ctx context.Context, node, name string, argv ...string) (*Process, error) {
 	n, err := c.Node(node)
 	if err != nil {
@@ -166,8 +166,8 @@ func (c *Cluster) StartInNode(ctx context.Context, node, name string, argv ...st
 	return p, nil
 }
 
-// ProcessInNode returns the handle of a process that was started on a node before, by this process or another.
-// It fails if none of that name was.
+// ProcessInNode returns the handle of a process that was started on a node before, by this process or another. It
+// fails if no process of that name was started.
 func (c *Cluster) ProcessInNode(ctx context.Context, node, name string) (*Process, error) {
 	n, err := c.Node(node)
 	if err != nil {
@@ -189,7 +189,7 @@ func (c *Cluster) process(n Node, name string) *Process {
 	}
 }
 
-// Status tells whether the process runs and how it ended.
+// Status reports whether the process runs and how it ended.
 func (p *Process) Status(ctx context.Context) (supervisor.Status, error) {
 	all, err := p.supervisor.List(ctx)
 	if err != nil {
@@ -213,7 +213,7 @@ func (p *Process) Wait(ctx context.Context) (supervisor.Status, error) {
 	return p.supervisor.Wait(ctx, p.Name)
 }
 
-// Stop sends SIGTERM, and SIGKILL when the grace is over, and returns how it ended.
+// Stop sends SIGTERM, and SIGKILL after grace, and returns how it ended.
 func (p *Process) Stop(ctx context.Context, grace time.Duration) (supervisor.Status, error) {
 	return p.supervisor.Stop(ctx, p.Name, grace)
 }
@@ -221,12 +221,12 @@ func (p *Process) Stop(ctx context.Context, grace time.Duration) (supervisor.Sta
 // MachineStatus is what runs on a machine.
 type MachineStatus struct {
 	Name string
-	// Alive is false if the machine has died, and Processes then empty.
+	// Alive is false if the machine has died. Processes is then empty.
 	Alive     bool
 	Processes []supervisor.Status
 }
 
-// Status tells what runs on each machine. One-off commands of the start are left out.
+// Status returns what runs on each machine, without the one-off commands of the start.
 func (c *Cluster) Status(ctx context.Context) []MachineStatus {
 	var all []MachineStatus
 	for _, name := range c.machineNames() {
@@ -247,7 +247,7 @@ func (c *Cluster) Status(ctx context.Context) []MachineStatus {
 	return all
 }
 
-// partNames are the processes that a machine of the cluster must run.
+// partNames returns the processes that a machine of the cluster must run.
 func partNames(machineName string) []string {
 	if machineName == manifest.ControlPlaneName {
 		return []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"}
@@ -255,8 +255,8 @@ func partNames(machineName string) []string {
 	return []string{"containerd", "kubelet", "flanneld", "kube-proxy"}
 }
 
-// Healthy returns an error that names the first part of the cluster that does not run. Processes that others
-// started on the nodes are theirs to watch.
+// Healthy returns an error that names the first part of the cluster that does not run. It ignores processes that
+// others started on the nodes.
 func (c *Cluster) Healthy(ctx context.Context) error {
 	for _, m := range c.Status(ctx) {
 		if !m.Alive {

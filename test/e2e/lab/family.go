@@ -14,27 +14,27 @@ const (
 	DualStack = "dual"
 )
 
-// IPFamilies are the values of Options.IPFamily.
+// IPFamilies returns the values of Options.IPFamily.
 func IPFamilies() []string { return []string{IPv4, IPv6, DualStack} }
 
 // family is one of the two IP families.
 type family struct {
 	name string
-	// network is where the machines have their addresses of this family, in their own namespaces.
+	// network is the range of the machines' addresses of this family, in their own namespaces.
 	network netip.Prefix
 	// loopback is the address that programs on one machine use among themselves.
 	loopback netip.Addr
-	// pods and services are the lengths that the prefixes of these ranges may have.
+	// pods and services are the prefix lengths that these ranges may have.
 	pods, services lengths
 }
 
-// lengths are the least and the largest number of bits that a prefix may have.
+// lengths are the smallest and the largest number of bits that a prefix may have.
 type lengths struct{ least, most int }
 
 func (l lengths) has(bits int) bool { return l.least <= bits && bits <= l.most }
 
-// The controller manager gives each node 24 or 64 bits of the pods' range, which must hold nine nodes and be at
-// most 16 bits shorter.
+// The controller manager gives each node a /24 or a /64 of the pods' range. The range's prefix must be short enough
+// for nine nodes and at most 16 bits shorter than a node's.
 var (
 	family4 = family{
 		name:     "IPv4",
@@ -52,13 +52,14 @@ var (
 	}
 )
 
-// ranges are what an IP family of a cluster has.
+// ranges are a cluster's ranges of one IP family.
 type ranges struct {
 	family
 	podCIDR, serviceCIDR netip.Prefix
 }
 
-// ranges lists the families of the cluster, the one that a service has if it asks for none first.
+// ranges returns the ranges of each family of the cluster. The first family is that of a service that asks for
+// none.
 func (o Options) ranges() []ranges {
 	v4, v6 := ranges{family4, o.PodCIDR, o.ServiceCIDR}, ranges{family6, o.PodCIDR6, o.ServiceCIDR6}
 	switch o.IPFamily {
@@ -72,7 +73,7 @@ func (o Options) ranges() []ranges {
 	return nil
 }
 
-// PodCIDRs are the pods' ranges, one of each IP family of the cluster. A pod's addresses have the same order.
+// PodCIDRs returns the pods' ranges, one of each IP family of the cluster. A pod's addresses have the same order.
 func (o Options) PodCIDRs() []netip.Prefix {
 	var all []netip.Prefix
 	for _, r := range o.ranges() {
@@ -81,7 +82,7 @@ func (o Options) PodCIDRs() []netip.Prefix {
 	return all
 }
 
-// ServiceCIDRs are the Services' ranges, in the order of PodCIDRs.
+// ServiceCIDRs returns the Services' ranges, in the order of PodCIDRs.
 func (o Options) ServiceCIDRs() []netip.Prefix {
 	var all []netip.Prefix
 	for _, r := range o.ranges() {
@@ -90,7 +91,7 @@ func (o Options) ServiceCIDRs() []netip.Prefix {
 	return all
 }
 
-// validate names the first range that cannot be.
+// validate returns an error that names the first invalid range.
 func (r ranges) validate() error {
 	for _, c := range []struct {
 		what  string
@@ -114,7 +115,7 @@ func (r ranges) validate() error {
 // controlPlaneNumber is the control plane's number on the lab's network. The nodes' follow.
 const controlPlaneNumber = 1
 
-// addresses are the addresses that the machine of a number has on the lab's network, one of each family.
+// addresses returns the addresses of a machine on the lab's network, by its number, one of each family.
 func (o Options) addresses(number int) []netip.Prefix {
 	var all []netip.Prefix
 	for _, r := range o.ranges() {
@@ -131,7 +132,7 @@ func addrs(prefixes []netip.Prefix) []netip.Addr {
 	return all
 }
 
-// nth is an address of a range.
+// nth returns the address of this number in a range.
 func nth(p netip.Prefix, number int) netip.Addr {
 	a := p.Masked().Addr()
 	for range number {

@@ -41,7 +41,7 @@ func writeImages(ctx context.Context, file string, bin map[string]string) error 
 	return f.Close()
 }
 
-// probeImage is the probe and, to look around by hand, busybox with all of its commands.
+// probeImage returns the probe's image. It also holds busybox with all of its commands, for use by hand.
 func probeImage(ctx context.Context, probe, busybox string) (image.Image, error) {
 	img := image.Image{
 		Name:       manifest.ProbeImage,
@@ -70,7 +70,7 @@ func withBusybox(ctx context.Context, img image.Image, busybox string) (image.Im
 	return img, nil
 }
 
-// importImages gives a node's containerd the images of an archive.
+// importImages imports the images of an archive into a node's containerd.
 func (l launcher) importImages(ctx context.Context, m machine.Machine, ctr, archive string) error {
 	p := part{machine: m, process: manifest.Process{Name: "import-images"}}
 	st, err := m.Supervisor().Run(ctx, supervisor.Spec{

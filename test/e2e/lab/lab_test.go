@@ -94,7 +94,7 @@ func TestNodeIsKnownByAllItsAddresses(t *testing.T) {
 		t.Error(err)
 	}
 	if err := nodeAddressed(node, []netip.Addr{v6, v4}); err == nil {
-		t.Error("the order of the families is not looked at")
+		t.Error("the order of the families is ignored")
 	}
 }
 
@@ -196,7 +196,7 @@ func TestRemoveFilesKeepsLogsAndLock(t *testing.T) {
 func TestTail(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "log")
 	if got := tail(file, 2); got != nil {
-		t.Errorf("a file that is not there: %q", got)
+		t.Errorf("a missing file: %q", got)
 	}
 	if err := os.WriteFile(file, []byte("a\nb\nc\n"), 0o644); err != nil {
 		t.Fatal(err)

@@ -17,16 +17,16 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab/supervisor"
 )
 
-// readyTimeout is how long a part may take until it works. It is generous: a slow machine is no failure.
+// readyTimeout is how long a part may take until it works. It is generous, because a slow machine is not a failure.
 const readyTimeout = 2 * time.Minute
 
-// pollInterval is the time between two looks at whether a part works.
+// pollInterval is the time between two checks of whether a part works.
 const pollInterval = 50 * time.Millisecond
 
 // tailLines is how much of a log a failure shows.
 const tailLines = 20
 
-// PartError says which part of the cluster failed, and how its log ends.
+// PartError reports which part of the cluster failed, and how its log ends.
 type PartError struct {
 	// Part is the process, Machine where it runs.
 	Part, Machine string
@@ -36,7 +36,7 @@ type PartError struct {
 	Err     error
 }
 
-// Error is several lines long: what failed, and the last lines of its log.
+// Error returns several lines: what failed, and the last lines of its log.
 func (e *PartError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s on %s: %v", e.Part, e.Machine, e.Err)
@@ -61,11 +61,11 @@ type launcher struct {
 	env []string
 }
 
-// part is a process to start, where, and how to see that it works.
+// part is a process to start, the machine to start it on, and a check that it works.
 type part struct {
 	machine machine.Machine
 	process manifest.Process
-	// ready returns nil once the part works. It is called again and again until then.
+	// ready returns nil once the part works. It is called repeatedly until then.
 	ready func(ctx context.Context) error
 }
 

@@ -15,7 +15,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab/progress"
 )
 
-// Built are programs that no cluster needs, but a suite of tests that runs on one.
+// Built holds programs that a test suite on a cluster needs, but the cluster itself does not.
 type Built struct {
 	// Bin maps a program's name to its path.
 	Bin map[string]string
@@ -23,7 +23,7 @@ type Built struct {
 	Releases map[string]string
 }
 
-// BuildOptional builds those of parts.Optional that are named, as far as the cache lacks them. Busybox comes along.
+// BuildOptional builds the named parts of parts.Optional that the cache lacks. The result includes busybox.
 func BuildOptional(ctx context.Context, dirs Dirs, p *progress.Printer, names ...string) (Built, error) {
 	out := Built{Bin: map[string]string{}, Releases: map[string]string{}}
 	dirs, err := dirs.clean()
@@ -31,7 +31,7 @@ func BuildOptional(ctx context.Context, dirs Dirs, p *progress.Printer, names ..
 		return out, err
 	}
 	if dirs.Repo == "" {
-		return out, errors.New("no checkout of the repository here: change into it, or name it with --repo")
+		return out, errors.New("this is not a checkout of the repository: change into one, or name one with --repo")
 	}
 	var wanted []parts.Part
 	for _, part := range parts.Optional() {
@@ -59,8 +59,8 @@ func BuildOptional(ctx context.Context, dirs Dirs, p *progress.Printer, names ..
 	return out, err
 }
 
-// AgnhostImage is the image that the Kubernetes release's own tests run in pods, under the given name: agnhost,
-// and busybox for its shell.
+// AgnhostImage returns the image that the Kubernetes release's own tests run in pods, under the given name. It
+// holds agnhost, and busybox for its shell.
 func (b Built) AgnhostImage(ctx context.Context, name string) (image.Image, error) {
 	img := image.Image{
 		Name:       name,
@@ -72,7 +72,7 @@ func (b Built) AgnhostImage(ctx context.Context, name string) (image.Image, erro
 	return withBusybox(ctx, img, b.Bin["busybox"])
 }
 
-// ImportImages gives the images to the container runtimes of all nodes.
+// ImportImages imports the images into the container runtimes of all nodes.
 func (c *Cluster) ImportImages(ctx context.Context, images ...image.Image) error {
 	f, err := os.CreateTemp(c.dirs.State, "images-*.tar")
 	if err != nil {

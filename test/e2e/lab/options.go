@@ -12,31 +12,31 @@ import (
 	"strings"
 )
 
-// DefaultStateDir is where a lab keeps what it needs while it is up.
+// DefaultStateDir is the default folder for what a lab needs while it is up.
 const DefaultStateDir = "/var/lib/netpol-agent-lab"
 
-// Environment variables that take the place of the defaults.
+// Environment variables that replace the defaults.
 const (
 	EnvStateDir = "NETPOL_LAB_STATE"
 	EnvCacheDir = "NETPOL_LAB_CACHE"
 )
 
-// maxStateDir keeps the paths of unix sockets below the state directory within what the kernel takes.
+// maxStateDir keeps the paths of unix sockets below the state directory within the kernel's limit.
 const maxStateDir = 80
 
 // Options says what cluster to start.
 type Options struct {
 	// Nodes is the number of nodes, 1 to 9.
 	Nodes int `json:"nodes"`
-	// IPFamily is what pods, services and nodes have addresses of: ipv4, ipv6, or dual for both. A service that
-	// asks for no family has IPv4 where there is both.
+	// IPFamily is the family of the addresses of pods, services and nodes: ipv4, ipv6, or dual for both. With dual,
+	// a service that asks for no family has IPv4.
 	IPFamily string `json:"ipFamily"`
-	// PodCIDR and ServiceCIDR are the IPv4 ranges. Each node gets a /24 for its pods. They have no effect where
-	// the family has no IPv4.
+	// PodCIDR and ServiceCIDR are the IPv4 ranges. Each node gets a /24 for its pods. They have no effect if there
+	// is no IPv4.
 	PodCIDR     netip.Prefix `json:"podCIDR"`
 	ServiceCIDR netip.Prefix `json:"serviceCIDR"`
-	// PodCIDR6 and ServiceCIDR6 are the IPv6 ranges. Each node gets a /64 for its pods. They have no effect where
-	// the family has no IPv6.
+	// PodCIDR6 and ServiceCIDR6 are the IPv6 ranges. Each node gets a /64 for its pods. They have no effect if
+	// there is no IPv6.
 	PodCIDR6     netip.Prefix `json:"podCIDR6"`
 	ServiceCIDR6 netip.Prefix `json:"serviceCIDR6"`
 	// ProxyMode is kube-proxy's, one of ProxyModes.
@@ -45,13 +45,13 @@ type Options struct {
 	FlannelBackend string `json:"flannelBackend"`
 }
 
-// ProxyModes are the values of Options.ProxyMode.
+// ProxyModes returns the values of Options.ProxyMode.
 func ProxyModes() []string { return []string{"iptables", "nftables"} }
 
-// FlannelBackends are the values of Options.FlannelBackend.
+// FlannelBackends returns the values of Options.FlannelBackend.
 func FlannelBackends() []string { return []string{"vxlan", "host-gw"} }
 
-// DefaultOptions are two IPv4 nodes with VXLAN and kube-proxy's default mode.
+// DefaultOptions returns options for two IPv4 nodes with VXLAN and kube-proxy's default mode.
 func DefaultOptions() Options {
 	return Options{
 		Nodes:          2,
@@ -65,7 +65,7 @@ func DefaultOptions() Options {
 	}
 }
 
-// Validate names the first option that cannot be.
+// Validate returns an error that names the first invalid option.
 func (o Options) Validate() error {
 	switch {
 	case o.Nodes < 1 || o.Nodes > 9:
@@ -88,7 +88,7 @@ type Dirs struct {
 	Repo string
 }
 
-// DefaultDirs are the folders that the environment and the working directory give.
+// DefaultDirs returns the folders that follow from the environment and the working directory.
 func DefaultDirs() (Dirs, error) {
 	d := Dirs{State: os.Getenv(EnvStateDir), Cache: os.Getenv(EnvCacheDir)}
 	if d.State == "" {
@@ -153,7 +153,7 @@ func (d Dirs) clean() (Dirs, error) {
 
 func (d Dirs) logs() string { return filepath.Join(d.State, "logs") }
 
-// cgroupRoot is the cgroup that holds the machines of the lab in this state directory, and of no other.
+// cgroupRoot returns the cgroup that holds the machines of the lab in this state directory, and of no other lab.
 func (d Dirs) cgroupRoot() string {
 	sum := sha256.Sum256([]byte(d.State))
 	return "/netpol-lab-" + hex.EncodeToString(sum[:4])

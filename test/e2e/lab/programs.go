@@ -39,7 +39,7 @@ func Build(ctx context.Context, dirs Dirs, p *progress.Printer) error {
 
 func build(ctx context.Context, dirs Dirs, p *progress.Printer) (programs, error) {
 	if dirs.Repo == "" {
-		return programs{}, errors.New("no checkout of the repository here: change into it, or name it with --repo")
+		return programs{}, errors.New("this is not a checkout of the repository: change into one, or name one with --repo")
 	}
 	if err := host.EnsureTools(ctx, p); err != nil {
 		return programs{}, err
@@ -76,7 +76,7 @@ func build(ctx context.Context, dirs Dirs, p *progress.Printer) (programs, error
 	return all, nil
 }
 
-// collect says where the programs of the parts are.
+// collect returns the paths of the parts' programs.
 func collect(catalog []parts.Part, built map[string]string) programs {
 	all := programs{bin: map[string]string{}}
 	var search []string

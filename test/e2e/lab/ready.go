@@ -21,13 +21,13 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab/manifest"
 )
 
-// httpReady asks a health URL from inside a machine.
+// httpReady requests a health URL from inside a machine.
 func httpReady(m machine.Machine, url string) func(context.Context) error {
 	client := &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			return dialFrom(ctx, m, network, addr)
 		},
-		// These health ports make their own certificates, on the loopback of a machine of ours.
+		// These health ports use certificates they make themselves, on the loopback of one of our machines.
 		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
 		DisableKeepAlives: true,
 	}}
@@ -71,7 +71,8 @@ func apiReady(api kubernetes.Interface) func(context.Context) error {
 	}
 }
 
-// serviceAccountReady waits for the account without which no pod can be made: the controller manager works.
+// serviceAccountReady waits for the account without which no pod can be created. It shows that the controller
+// manager works.
 func serviceAccountReady(api kubernetes.Interface) func(context.Context) error {
 	return func(ctx context.Context) error {
 		_, err := api.CoreV1().ServiceAccounts(metav1.NamespaceDefault).Get(ctx, "default", metav1.GetOptions{})
@@ -93,7 +94,7 @@ func nodeReady(api kubernetes.Interface, n Node) func(context.Context) error {
 	}
 }
 
-// nodeAddressed reports whether the node is known by all of its addresses, in their order.
+// nodeAddressed returns an error unless the node has all of its addresses, in their order.
 func nodeAddressed(node *corev1.Node, want []netip.Addr) error {
 	var got []string
 	for _, a := range node.Status.Addresses {

@@ -14,10 +14,10 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab/machine"
 )
 
-// ErrNotUp says that there is no cluster in a state directory.
+// ErrNotUp means that there is no cluster in a state directory.
 var ErrNotUp = errors.New("no cluster is up")
 
-// state is what a lab notes about itself, so that another process can use and end it.
+// state is what a lab records about itself, so that another process can use and stop it.
 type state struct {
 	Options Options `json:"options"`
 	// Up is false while the cluster starts.
@@ -78,10 +78,10 @@ func (s state) write(dir string) error {
 	return os.Rename(tmp, stateFile(dir))
 }
 
-// lockName is the file in the state directory that one start or end at a time holds.
+// lockName is the lock file in the state directory. Only one start or stop at a time holds it.
 const lockName = "lock"
 
-// lockState makes the state directory and takes its lock, without waiting for it.
+// lockState creates the state directory and takes its lock, without waiting for it.
 func lockState(dir string) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
@@ -92,7 +92,7 @@ func lockState(dir string) (unlock func(), err error) {
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		_ = f.Close()
-		return nil, fmt.Errorf("another command is starting or ending the cluster in %s", dir)
+		return nil, fmt.Errorf("another command is starting or stopping the cluster in %s", dir)
 	}
 	return func() { _ = f.Close() }, nil
 }

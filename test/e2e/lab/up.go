@@ -18,9 +18,9 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab/progress"
 )
 
-// Up starts a cluster, after building what it needs, and returns once pods can run on all of its nodes. A
-// cluster with the same options that is up already is returned as it is; what is left of one that died is
-// removed first. If the start fails or the context ends, everything it made is removed again, but for the logs.
+// Up builds what a cluster needs, starts it, and returns once pods can run on all of its nodes. A cluster with the
+// same options that is already up is returned as it is. What is left of a dead one is removed first. If the start
+// fails or the context ends, everything it made is removed again, except the logs.
 func Up(ctx context.Context, dirs Dirs, opts Options, p *progress.Printer) (*Cluster, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, err
@@ -68,7 +68,7 @@ func running(ctx context.Context, dirs Dirs, opts Options, p *progress.Printer) 
 	}
 	switch {
 	case err == nil && c.Options != opts:
-		return nil, fmt.Errorf("a cluster with other options is up in %s: end it first", dirs.State)
+		return nil, fmt.Errorf("a cluster with other options is up in %s: stop it first", dirs.State)
 	case err == nil:
 		p.Step("the cluster is up already")
 		return c, nil
@@ -84,7 +84,7 @@ func running(ctx context.Context, dirs Dirs, opts Options, p *progress.Printer) 
 	return nil, nil
 }
 
-// starter is a start under way.
+// starter is a start in progress.
 type starter struct {
 	dirs     Dirs
 	programs programs
@@ -120,7 +120,7 @@ func start(ctx context.Context, dirs Dirs, opts Options, progs programs, p *prog
 	return newCluster(dirs, s.state), nil
 }
 
-// machines starts the machines and joins them.
+// machines starts the machines and connects them.
 func (s *starter) machines(ctx context.Context) error {
 	s.progress.Step("starting %d machines: a control plane and %d nodes", s.state.Options.Nodes+1, s.state.Options.Nodes)
 	hub := machine.Port{Addresses: s.state.Options.addresses(controlPlaneNumber)}
@@ -163,7 +163,7 @@ func (s *starter) machine(ctx context.Context, name string, note func(machine.Ma
 	return m, err
 }
 
-// configure makes the cluster's secrets and writes its configuration files.
+// configure creates the cluster's secrets and writes its configuration files.
 func (s *starter) configure(context.Context) error {
 	opts := s.state.Options
 	s.cluster = manifest.Cluster{
@@ -176,7 +176,7 @@ func (s *starter) configure(context.Context) error {
 		Bin:            s.programs.bin,
 		CNIBin:         s.programs.cni,
 	}
-	// What the API server is called: its own addresses, and its Service's, which are the first of the ranges.
+	// The API server's certificate is for its own addresses and its Service's, which are the first of the ranges.
 	server := addrs(opts.addresses(controlPlaneNumber))
 	s.cluster.ControlPlane = server[0]
 	for _, r := range opts.ranges() {
@@ -253,7 +253,7 @@ func (s *starter) storeAndRuntimes(ctx context.Context) error {
 	return g.Wait()
 }
 
-// api opens the API of the cluster that is being started.
+// api returns a client of the cluster that is being started.
 func (s *starter) api() (kubernetes.Interface, error) {
 	cfg, err := s.restConfig()
 	if err != nil {
@@ -266,8 +266,8 @@ func (s *starter) restConfig() (*rest.Config, error) {
 	return newCluster(s.dirs, s.state).RESTConfig()
 }
 
-// nodes starts what needs the API server: the rest of the control plane, and what makes nodes of the machines.
-// It returns when all of it works.
+// nodes starts what needs the API server: the rest of the control plane, and what turns the machines into nodes. It
+// returns when all of it works.
 func (s *starter) nodes(ctx context.Context) error {
 	s.progress.Step("starting kube-controller-manager and kube-scheduler, kubelet, kube-proxy and flanneld on each node")
 	api, err := s.api()
@@ -287,7 +287,7 @@ func (s *starter) nodes(ctx context.Context) error {
 		proxy := part{n.Machine, s.cluster.Proxy(node), httpReady(n.Machine, proxyHealth)}
 		g.Go(func() error { return s.launcher.launch(ctx, kubelet, proxy) })
 		g.Go(func() error {
-			// flanneld ends if the node has no range yet, which the controller manager gives it.
+			// flanneld exits if the controller manager has not yet given the node a range.
 			given := part{cp, manager.process, rangeReady(api, n)}
 			if err := s.launcher.await(ctx, given); err != nil {
 				return err

@@ -32,7 +32,7 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
-// TestEveryAlertHasCases holds that no alert is without a case in which it fires and one in which it does not.
+// TestEveryAlertHasCases checks that every alert has a case in which it fires and one in which it does not.
 func TestEveryAlertHasCases(t *testing.T) {
 	var f struct {
 		Tests []struct {
@@ -65,7 +65,7 @@ func TestEveryAlertHasCases(t *testing.T) {
 		delete(count, a.Alert)
 	}
 	for name := range count {
-		t.Errorf("cases for an alert that is not there: %s", name)
+		t.Errorf("cases for an alert that does not exist: %s", name)
 	}
 }
 
@@ -86,7 +86,7 @@ func TestAlertsSayWhatToDo(t *testing.T) {
 	}
 }
 
-// TestEveryAlertHasASection holds that the headings to which the alerts lead exist.
+// TestEveryAlertHasASection checks that the headings to which the alerts link exist.
 func TestEveryAlertHasASection(t *testing.T) {
 	text := string(read(t, runbook))
 	for _, a := range readAlerts(t) {

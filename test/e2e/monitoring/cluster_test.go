@@ -18,8 +18,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// TestMonitoring scrapes real agents with a real Prometheus while policies come and go. The steps need one another, so
-// the first failure ends it.
+// TestMonitoring scrapes real agents with a real Prometheus while policies come and go. Each step needs the ones
+// before it, so the first failure ends the test.
 func TestMonitoring(t *testing.T) {
 	w := start(t)
 	b := &baseline{}
@@ -52,7 +52,7 @@ func found(t *testing.T, w *world) {
 	w.prom.expect(t, `netpol_agent_api_server_reachable`, 1, 1)
 	w.prom.expect(t, `netpol_agent_bridge_netfilter_ok`, 1, 1)
 	w.prom.expect(t, `netpol_agent_resync_period_seconds`, resync.Seconds(), resync.Seconds())
-	// In sync, and again: the moment goes on.
+	// The agents are in sync, and stay so: the timestamp advances.
 	w.prom.expectEach(t, `time() - netpol_agent_last_successful_sync_timestamp_seconds`, "at most 10 s",
 		func(_ string, v float64) bool { return v >= -1 && v <= 10 })
 	first, err := w.prom.byNode(t.Context(), `netpol_agent_last_successful_sync_timestamp_seconds`)
@@ -63,7 +63,7 @@ func found(t *testing.T, w *world) {
 		func(node string, v float64) bool { return v > first[node] })
 }
 
-// baseline is what is there without policies.
+// baseline is what the metrics show without policies.
 type baseline struct {
 	installed map[string]map[string]float64
 	events    map[string]float64
@@ -98,7 +98,7 @@ func noPolicies(t *testing.T, w *world) {
 	w.prom.expect(t, `netpol_agent_diagnostics`, 0, 0)
 }
 
-// asListed waits until the metrics count what nft lists on each node.
+// asListed waits until the metrics agree with what nft lists on each node.
 func asListed(t *testing.T, w *world) {
 	t.Helper()
 	for _, n := range w.Nodes {
@@ -199,7 +199,7 @@ func bridgeOff(t *testing.T, w *world) {
 	}
 }
 
-// compare removes all policies and holds that what is installed is what it was before them.
+// compare removes all policies and checks that the same is installed as before them.
 func (b *baseline) compare(t *testing.T, w *world) {
 	w.remove(t, "web-in", "client-out", "all-in", "nobody")
 	noPolicies(t, w)
@@ -211,9 +211,9 @@ func (b *baseline) compare(t *testing.T, w *world) {
 	asListed(t, w)
 }
 
-// histograms holds that every event was timed, and that times are those of a machine that is busy at most.
+// histograms checks that every event was timed, and that no time is longer than on a busy machine.
 func (b *baseline) histograms(t *testing.T, w *world) {
-	// On each node two policies at least that select its pod came and went.
+	// On each node, at least two policies that select its pod came and went.
 	w.prom.expectEach(t, `netpol_agent_event_to_kernel_seconds_count`, fmt.Sprintf("at least 4 more than %v", b.events),
 		func(node string, v float64) bool { return v >= b.events[node]+4 })
 	for _, name := range []string{"event_to_kernel_seconds", "apply_duration_seconds", "compile_duration_seconds"} {
@@ -234,7 +234,7 @@ func (b *baseline) histograms(t *testing.T, w *world) {
 	w.prom.expect(t, `netpol_agent_apply_total{result="ok"} - ignoring (result) netpol_agent_apply_duration_seconds_count`, 0, 0)
 }
 
-// format has promtool read what an agent exports.
+// format has promtool check an agent's metrics.
 func format(t *testing.T, w *world) {
 	cmd := promtool(t, "check", "metrics")
 	cmd.Stdin = bytes.NewReader(w.scrape(t, "node1"))
@@ -243,7 +243,7 @@ func format(t *testing.T, w *world) {
 	}
 }
 
-// grafana fills in what Grafana would.
+// grafana replaces the variables as Grafana would.
 var grafana = strings.NewReplacer("$__rate_interval", "5m", "$node", ".*")
 
 func dashboardAnswers(t *testing.T, w *world) {
@@ -285,15 +285,15 @@ func dashboardAnswers(t *testing.T, w *world) {
 	}
 }
 
-// selector finds what an expression asks for.
+// selector matches the series selectors of an expression.
 var selector = regexp.MustCompile(`\b(?:netpol_agent_[a-z_]+|up)\b(?:\{[^}]*\})?`)
 
-// comparison finds the condition of an alert's expression.
+// comparison matches the condition of an alert's expression.
 var comparison = regexp.MustCompile(`(?m) (==|>) [\d.]+( \+ .*)?`)
 
-// alertsAnswer holds that Prometheus has evaluated every rule without error, that none fires, and that there is a series
-// a node for every selector, and for the whole expression but for its condition: an alert on a metric that does not
-// exist would be as quiet, and one that joins what has not the same labels.
+// alertsAnswer checks that Prometheus has evaluated every rule without error and that none fires. Every selector,
+// and the whole expression without its condition, must return one series per node: an alert on a metric that does
+// not exist would be just as quiet, and so would one that joins series with different labels.
 func alertsAnswer(t *testing.T, w *world) {
 	states := ruleStates(t, w)
 	for _, a := range w.alerts {
@@ -301,13 +301,13 @@ func alertsAnswer(t *testing.T, w *world) {
 		if !ok || state.Health != "ok" || state.LastError != "" {
 			t.Errorf("%s: %+v", a.Alert, state)
 		}
-		// One repair is no reason for an alert; a busy machine may be slow for a moment.
+		// One repair must not cause an alert. A busy machine may be slow for a moment.
 		if state.State != "inactive" && a.Alert != "NetpolAgentSlow" {
 			t.Errorf("%s is %s", a.Alert, state.State)
 		}
 		parts := selector.FindAllString(a.Expr, -1)
 		if len(parts) == 0 {
-			t.Errorf("%s: nothing is asked for in %s", a.Alert, a.Expr)
+			t.Errorf("%s: no selector found in %s", a.Alert, a.Expr)
 		}
 		// What is absent has no series.
 		if a.Alert != "NetpolAgentAbsent" {

@@ -11,21 +11,21 @@ import (
 
 func TestDashboardHasAFormThatGrafanaTakes(t *testing.T) {
 	d := readDashboard(t)
-	// Grafana 11 writes 39 to 41 and takes older ones over; a newer one than it knows it does not.
+	// Grafana 11 writes 39 to 41. It migrates older versions, but not newer ones than it knows.
 	if d.SchemaVersion != 39 || d.UID == "" || d.Title == "" {
 		t.Errorf("schema version %d, uid %q, title %q", d.SchemaVersion, d.UID, d.Title)
 	}
 	ids := map[int]bool{}
 	for i, p := range d.Panels {
 		if ids[p.ID] {
-			t.Errorf("panel %q: its id %d is another one's", p.Title, p.ID)
+			t.Errorf("panel %q: its id %d is already taken", p.Title, p.ID)
 		}
 		ids[p.ID] = true
 		if !slices.Contains([]string{"row", "stat", "timeseries", "state-timeline"}, p.Type) || p.Title == "" {
 			t.Errorf("panel %d: type %q, title %q", p.ID, p.Type, p.Title)
 		}
 		if p.GridPos.W < 1 || p.GridPos.H < 1 || p.GridPos.X+p.GridPos.W > 24 {
-			t.Errorf("panel %q is outside: %+v", p.Title, p.GridPos)
+			t.Errorf("panel %q is outside the grid: %+v", p.Title, p.GridPos)
 		}
 		for _, other := range d.Panels[:i] {
 			if p.GridPos.overlaps(other.GridPos) {
@@ -35,7 +35,8 @@ func TestDashboardHasAFormThatGrafanaTakes(t *testing.T) {
 	}
 }
 
-// TestDashboardAsksItsVariables holds that no query is bound to one Grafana's data source or forgets the choice of nodes.
+// TestDashboardAsksItsVariables checks that no query is bound to one Grafana's data source or ignores the selected
+// nodes.
 func TestDashboardAsksItsVariables(t *testing.T) {
 	d := readDashboard(t)
 	want := source{Type: "prometheus", UID: "${datasource}"}
@@ -66,13 +67,13 @@ func TestDashboardAsksItsVariables(t *testing.T) {
 	}
 }
 
-// own finds a metric of the agent in an expression, with what it is narrowed to.
+// own matches a metric of the agent in an expression, with its label matchers.
 var own = regexp.MustCompile(`(netpol_agent_[a-z_]+)(?:\{([^}]*)\})?`)
 
-// matcher finds what a label is compared with.
+// matcher matches one label matcher.
 var matcher = regexp.MustCompile(`(\w+)(=~|!=|!~|=)"([^"]*)"`)
 
-// TestQueriesNameWhatTheAgentExports holds every metric and label value in alerts and dashboard against the
+// TestQueriesNameWhatTheAgentExports compares every metric and label value in alerts and dashboard with the
 // definitions.
 func TestQueriesNameWhatTheAgentExports(t *testing.T) {
 	defs := map[string]report.Metric{}

@@ -52,7 +52,7 @@ func readAlerts(t *testing.T) []alert {
 	return f.alerts()
 }
 
-// dashboard is what the tests read of Grafana's dashboard.
+// dashboard is the part of Grafana's dashboard that the tests read.
 type dashboard struct {
 	UID           string `json:"uid"`
 	Title         string `json:"title"`

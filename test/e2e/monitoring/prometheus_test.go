@@ -37,7 +37,7 @@ type prometheus struct {
 	log  string
 }
 
-// startPrometheus starts Debian's Prometheus on a node, with prometheus.yaml and whatever other files that names. It ends
+// startPrometheus starts Debian's Prometheus on a node, with prometheus.yaml and the files that it names. It ends
 // with the test.
 func startPrometheus(t *testing.T, c *lab.Cluster, files map[string]any) *prometheus {
 	t.Helper()
@@ -54,7 +54,7 @@ func startPrometheus(t *testing.T, c *lab.Cluster, files map[string]any) *promet
 	if out, err := promtool(t, "check", "config", filepath.Join(dir, "prometheus.yaml")).CombinedOutput(); err != nil {
 		t.Fatalf("promtool check config: %v\n%s", err, out)
 	}
-	stopProcess(t, c) // what a run left that was killed
+	stopProcess(t, c) // left by a run that was killed
 	p, err := c.StartInNode(t.Context(), prometheusNode, "prometheus", "prometheus",
 		"--config.file="+filepath.Join(dir, "prometheus.yaml"), "--storage.tsdb.path="+filepath.Join(dir, "data"),
 		"--web.listen-address="+prometheusAddress)
@@ -139,7 +139,7 @@ func (p *prometheus) query(ctx context.Context, expr string) ([]series, error) {
 	return out, json.Unmarshal(data.Result, &out)
 }
 
-// byNode evaluates an expression that gives one series a node.
+// byNode evaluates an expression that returns one series per node.
 func (p *prometheus) byNode(ctx context.Context, expr string) (map[string]float64, error) {
 	all, err := p.query(ctx, expr)
 	if err != nil {
@@ -156,7 +156,7 @@ func (p *prometheus) byNode(ctx context.Context, expr string) (map[string]float6
 	return out, nil
 }
 
-// expect waits until an expression gives these values, one a node.
+// expect waits until an expression returns these values, one per node.
 func (p *prometheus) expect(t *testing.T, expr string, node1, node2 float64) {
 	t.Helper()
 	p.await(t, expr, fmt.Sprintf("%v and %v", node1, node2), func(v map[string]float64) bool {
@@ -164,7 +164,7 @@ func (p *prometheus) expect(t *testing.T, expr string, node1, node2 float64) {
 	})
 }
 
-// expectEach waits until an expression gives, for each node, a value that is as wanted.
+// expectEach waits until an expression returns a value for each node that satisfies ok.
 func (p *prometheus) expectEach(t *testing.T, expr, want string, ok func(node string, v float64) bool) {
 	t.Helper()
 	p.await(t, expr, want, func(v map[string]float64) bool { return ok("node1", v["node1"]) && ok("node2", v["node2"]) })
@@ -184,7 +184,7 @@ func (p *prometheus) await(t *testing.T, expr, want string, ok func(map[string]f
 	})
 }
 
-// must evaluates an expression that gives one number.
+// must evaluates an expression that returns one number.
 func (p *prometheus) must(t *testing.T, expr string) float64 {
 	t.Helper()
 	all, err := p.query(t.Context(), expr)
@@ -197,7 +197,7 @@ func (p *prometheus) must(t *testing.T, expr string) float64 {
 	return float64(all[0].Value)
 }
 
-// eventually waits until f gives nil.
+// eventually waits until f returns nil.
 func eventually(t *testing.T, what string, f func() error) {
 	t.Helper()
 	var err error
@@ -209,7 +209,7 @@ func eventually(t *testing.T, what string, f func() error) {
 	t.Fatalf("%s: %v", what, err)
 }
 
-// podMonitor is what of a PodMonitor decides what is scraped.
+// podMonitor is the part of a PodMonitor that decides what is scraped.
 type podMonitor struct {
 	Metadata struct{ Name, Namespace string }
 	Spec     struct {
@@ -226,13 +226,13 @@ type podMonitor struct {
 
 const metaPod = "__meta_kubernetes_pod_"
 
-// metaLabel is how service discovery names a pod's label.
+// metaLabel returns the name that service discovery gives to a pod's label.
 func metaLabel(name string) string {
 	return metaPod + "label_" + strings.NewReplacer(".", "_", "/", "_", "-", "_").Replace(name)
 }
 
-// scrapeConfig is what the Prometheus operator makes of a PodMonitor, but for where targets come from: Debian's
-// Prometheus is built without the discovery of pods, so that they stand in a file.
+// scrapeConfig returns what the Prometheus operator makes of a PodMonitor, except for the source of the targets:
+// Debian's Prometheus is built without the discovery of pods, so the targets are in a file.
 func (m podMonitor) scrapeConfig(file string) map[string]any {
 	keep := func(label, value string) map[string]any {
 		return map[string]any{"action": "keep", "source_labels": []string{label}, "regex": value}
@@ -260,7 +260,7 @@ func (m podMonitor) scrapeConfig(file string) map[string]any {
 	}
 }
 
-// discovered gives pods as Prometheus' discovery with the role "pod" does: a target for each port of a container.
+// discovered returns pods as Prometheus' discovery with the role "pod" does: a target for each port of a container.
 func discovered(pods []corev1.Pod) []any {
 	var out []any
 	for i := range pods {

@@ -31,11 +31,11 @@ const (
 	// stateDir is the test's own cluster, so that nobody else's policies are counted.
 	stateDir  = "/var/lib/netpol-agent-monitoring"
 	namespace = "monitored"
-	// resync is short, so that "last successful sync" can be seen to go on.
+	// resync is short, so that "last successful sync" can be seen to advance.
 	resync = 2 * time.Second
 )
 
-// monitoring is what the chart gives to Prometheus and Grafana.
+// monitoring enables what the chart provides for Prometheus and Grafana.
 var monitoring = []string{
 	"--set", "podMonitor.enabled=true", "--set", "prometheusRule.enabled=true", "--set", "monitoring.dashboard.enabled=true",
 }
@@ -50,7 +50,8 @@ type world struct {
 	board   dashboard
 }
 
-// start gives a world with one pod on each node and no policy. All of it ends with the test; KEEP=1 keeps the cluster.
+// start returns a world with one pod on each node and no policy. All of it ends with the test; KEEP=1 keeps the
+// cluster.
 func start(t *testing.T) *world {
 	t.Helper()
 	promtool(t)
@@ -96,7 +97,7 @@ func start(t *testing.T) *world {
 	return w
 }
 
-// up gives the cluster, without agents or with those of a run that was kept.
+// up starts the cluster, without agents or with those of a run that was kept.
 func (w *world) up(t *testing.T) {
 	t.Helper()
 	dirs, err := lab.DefaultDirs()
@@ -125,7 +126,7 @@ func (w *world) up(t *testing.T) {
 	}
 }
 
-// fill makes the namespace anew, with a pod on each node.
+// fill creates the namespace again, with a pod on each node.
 func (w *world) fill(t *testing.T) {
 	t.Helper()
 	ctx, now := t.Context(), int64(0)
@@ -145,7 +146,7 @@ func (w *world) fill(t *testing.T) {
 				}},
 			},
 		}
-		// The namespace's service account comes a moment after it.
+		// The namespace's service account appears a moment after it.
 		eventually(t, "make pod "+pod, func() error {
 			_, err := w.client.CoreV1().Pods(namespace).Create(ctx, spec, metav1.CreateOptions{})
 			return err
@@ -189,7 +190,7 @@ func (w *world) remove(t *testing.T, names ...string) {
 	}
 }
 
-// store writes a policy past the API server's validation, as an older or laxer one may have stored it.
+// store writes a policy past the API server's validation, as an older or less strict API server may have stored it.
 func (w *world) store(t *testing.T, p *networkingv1.NetworkPolicy) {
 	t.Helper()
 	p.TypeMeta = metav1.TypeMeta{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy"}
@@ -216,7 +217,7 @@ func (w *world) store(t *testing.T, p *networkingv1.NetworkPolicy) {
 	}
 }
 
-// scrape gives what the agent on a node exports.
+// scrape returns the metrics of the agent on a node.
 func (w *world) scrape(t *testing.T, node string) []byte {
 	t.Helper()
 	n, err := w.Node(node)

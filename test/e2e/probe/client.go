@@ -19,7 +19,7 @@ type Client struct {
 
 // NewClient returns a client whose connections are opened by dial, such as from inside a node.
 func NewClient(dial func(ctx context.Context, network, address string) (net.Conn, error)) *Client {
-	// Each question has a connection of its own: the one before may have been made under other policies.
+	// Each question gets a new connection: an older one may have been made under other policies.
 	return &Client{http: &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
 }
 

@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// maxName bounds what is read of an answer.
+// maxName limits how much of an answer is read.
 const maxName = 512
 
-// udpTries is how often a datagram is sent within the timeout: one may be lost without anybody forbidding it.
+// udpTries is how often a datagram is sent within the timeout: one may be lost although nothing forbids it.
 const udpTries = 3
 
 // Try probes one target.

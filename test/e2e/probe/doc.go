@@ -1,8 +1,8 @@
-// Package probe tells who reaches whom: a server that answers TCP connections and UDP datagrams with its name,
-// and that opens connections to others when it is asked to over HTTP. A harness asks from the pod's own node,
-// which policies always let through.
+// Package probe finds out who reaches whom. Its server answers TCP connections and UDP datagrams with its name, and
+// opens connections to others when asked to over HTTP. A harness asks from the pod's own node, which policies
+// always let through.
 //
-// It reports what it saw. Whether that is as it should be is the harness's to say.
+// It reports what it saw. The harness decides whether that is correct.
 package probe
 
 import (
@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// ControlPort is where a probe is asked to probe others, unless it is told another port.
+// ControlPort is the default port on which a probe is asked to probe others.
 const ControlPort = 9099
 
 // Path is the URL path of such a question.
@@ -23,7 +23,7 @@ const (
 	UDP = "udp"
 )
 
-// DefaultTimeout is a probe's when the target gives none.
+// DefaultTimeout is the timeout of a probe whose target sets none.
 const DefaultTimeout = time.Second
 
 // Target is an address to probe.
@@ -47,7 +47,7 @@ func (t Target) timeout() time.Duration {
 	return time.Duration(t.TimeoutMs) * time.Millisecond
 }
 
-// Result is what came of a probe.
+// Result is the result of a probe.
 type Result struct {
 	// Open is true if the target answered.
 	Open bool `json:"open"`

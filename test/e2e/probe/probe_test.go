@@ -109,6 +109,6 @@ func TestListenOpensAllOrNone(t *testing.T) {
 	defer func() { _ = l.Close() }()
 	taken := l.Addr().(*net.TCPAddr).Port
 	if _, err := Listen(t.Context(), Config{Name: "x", TCP: []int{0, taken}}); err == nil {
-		t.Fatal("a taken port is no error")
+		t.Fatal("no error for a port that is in use")
 	}
 }

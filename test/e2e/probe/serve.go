@@ -14,11 +14,11 @@ import (
 
 // Config says what a probe listens on. Listeners are on all addresses, IPv4 and IPv6.
 type Config struct {
-	// Name is what it answers.
+	// Name is the name it answers with.
 	Name string
 	// TCP and UDP are the ports it answers on.
 	TCP, UDP []int
-	// Control is the port where it is asked.
+	// Control is the port on which it takes questions.
 	Control int
 }
 
@@ -100,7 +100,7 @@ func (s *Server) answerTCP(l net.Listener) {
 			return
 		}
 		if err != nil {
-			// Out of descriptors, for one: it passes.
+			// For example, the process is out of descriptors. That passes.
 			time.Sleep(10 * time.Millisecond)
 			continue
 		}

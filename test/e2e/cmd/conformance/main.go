@@ -1,5 +1,5 @@
-// Command conformance runs a suite of tests that others wrote against the agent on a real cluster, which it starts
-// and ends, and keeps a report. Its exit status is 0 only if every case passed.
+// Command conformance runs a third-party test suite against the agent on a real cluster, which it starts and stops,
+// and writes a report. Its exit status is 0 only if every case passed.
 package main
 
 import (
@@ -40,9 +40,9 @@ func command() *cobra.Command {
 	var state string
 	cmd := &cobra.Command{
 		Use:   "conformance",
-		Short: "Run a suite of others against the agent on a real cluster and keep a report",
-		Long: `Runs a suite of others against the agent on a real cluster, which it starts and ends, and keeps a report. With more
-than one IP family, mode of kube-proxy or back end of Flannel, it does so for every combination, one after the other, and
+		Short: "Run a third-party test suite against the agent on a real cluster and write a report",
+		Long: `Runs a third-party test suite against the agent on a real cluster, which it starts and stops, and writes a report. With
+more than one IP family, kube-proxy mode or Flannel backend, it does so for every combination, one after the other, and
 writes a table.`,
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
@@ -65,29 +65,29 @@ writes a table.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.Suite, "suite", o.Suite, "what to run: "+strings.Join(conformance.Suites(), ", "))
-	flags.StringSliceVar(&o.Include, "include", nil, "run only the cases of cyclonus that have one of these tags")
-	flags.StringVar(&o.Backend, "backend", o.Backend, "what the agent renders to: "+strings.Join(conformance.Backends(), ", "))
-	flags.StringSliceVar(&choices.IPFamilies, "ip-family", choices.IPFamilies, "the clusters': "+strings.Join(lab.IPFamilies(), ", "))
-	flags.StringSliceVar(&choices.ProxyModes, "proxy-mode", choices.ProxyModes, "kube-proxy's modes: "+strings.Join(lab.ProxyModes(), ", "))
-	flags.StringSliceVar(&choices.FlannelBackends, "flannel-backend", choices.FlannelBackends, "Flannel's back ends: "+strings.Join(lab.FlannelBackends(), ", "))
-	flags.IntVar(&o.Procs, "procs", o.Procs, "how many specs of the upstream suite to run at a time")
-	flags.IntVar(&o.Clusters, "clusters", o.Clusters, "how many clusters share the cases of cyclonus")
-	flags.IntVar(&o.Runs, "runs", o.Runs, "how often to run the suite, one after the other on one cluster")
-	flags.BoolVar(&o.Keep, "keep", false, "leave the cluster up; the next call uses it again")
+	flags.StringVar(&o.Suite, "suite", o.Suite, "suite to run: "+strings.Join(conformance.Suites(), ", "))
+	flags.StringSliceVar(&o.Include, "include", nil, "run only the Cyclonus cases that have one of these tags")
+	flags.StringVar(&o.Backend, "backend", o.Backend, "backend of the agent: "+strings.Join(conformance.Backends(), ", "))
+	flags.StringSliceVar(&choices.IPFamilies, "ip-family", choices.IPFamilies, "IP families of the clusters: "+strings.Join(lab.IPFamilies(), ", "))
+	flags.StringSliceVar(&choices.ProxyModes, "proxy-mode", choices.ProxyModes, "kube-proxy modes: "+strings.Join(lab.ProxyModes(), ", "))
+	flags.StringSliceVar(&choices.FlannelBackends, "flannel-backend", choices.FlannelBackends, "Flannel backends: "+strings.Join(lab.FlannelBackends(), ", "))
+	flags.IntVar(&o.Procs, "procs", o.Procs, "number of upstream specs to run at a time")
+	flags.IntVar(&o.Clusters, "clusters", o.Clusters, "number of clusters that share the Cyclonus cases")
+	flags.IntVar(&o.Runs, "runs", o.Runs, "number of times to run the suite, one after the other, on one cluster")
+	flags.BoolVar(&o.Keep, "keep", false, "leave the cluster up for the next call")
 	flags.StringVar(&o.Results, "results", "", "folder of the reports (default results/conformance in the checkout)")
 	flags.StringVar(&state, "state", conformance.DefaultStateDir, "folder of the running cluster")
 	return cmd
 }
 
-// folders are the lab's, with a state of their own so that the cluster of the demo is left alone.
+// folders returns the lab's folders with another state directory, so that the demo's cluster is left alone.
 func folders(state string) (lab.Dirs, error) {
 	dirs, err := lab.DefaultDirs()
 	if err != nil {
 		return dirs, err
 	}
 	if dirs.Repo == "" {
-		return dirs, errors.New("no checkout of the repository here: change into it")
+		return dirs, errors.New("this is not a checkout of the repository: change into one")
 	}
 	dirs.State, err = filepath.Abs(state)
 	return dirs, err

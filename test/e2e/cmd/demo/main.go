@@ -21,7 +21,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	err := run(ctx)
 	if err != nil && ctx.Err() != nil {
-		err = fmt.Errorf("%w\ninterrupted; a cluster that was up stays up: make cluster-down ends it", err)
+		err = fmt.Errorf("%w\ninterrupted; a cluster that was up stays up: \"make cluster-down\" stops it", err)
 	}
 	stop()
 	if err != nil {
@@ -31,7 +31,7 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	down := flag.Bool("down", false, "end the cluster afterwards")
+	down := flag.Bool("down", false, "stop the cluster afterwards")
 	flag.Parse()
 	dirs, err := lab.DefaultDirs()
 	if err != nil {
@@ -43,7 +43,7 @@ func run(ctx context.Context) error {
 		err = show(ctx, c, r, dirs)
 	}
 	if *down {
-		// The context may be the reason to end; what was started has to go all the same.
+		// Clean up even if the context is canceled.
 		err = errors.Join(err, lab.Down(context.WithoutCancel(ctx), dirs, progress.New(os.Stderr)))
 	}
 	return err

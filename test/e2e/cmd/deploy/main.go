@@ -1,5 +1,5 @@
-// Command deploy installs the agent into the lab's cluster through image and chart, or upgrades it there. It starts
-// the cluster if there is none.
+// Command deploy installs or upgrades the agent in the lab's cluster with its image and chart. It starts the
+// cluster if there is none.
 //
 //	deploy [--backend nftables|iptables|auto] [arguments of helm]
 //	deploy --uninstall [arguments of helm]
@@ -50,7 +50,7 @@ func run(ctx context.Context, args []string) error {
 func install(ctx context.Context, dirs lab.Dirs, p *progress.Printer, flavour deploy.Flavour, args []string) error {
 	opts := lab.DefaultOptions()
 	if c, err := lab.Load(dirs.State); err == nil {
-		// Whatever is up is meant.
+		// Use the cluster that is up, whatever its options.
 		opts = c.Options
 	}
 	_, r, err := deploy.UpWith(ctx, dirs, opts, flavour, p)
@@ -71,7 +71,7 @@ func uninstall(ctx context.Context, dirs lab.Dirs, p *progress.Printer, args []s
 	if err != nil {
 		return err
 	}
-	// Which image is installed does not matter for its end.
+	// Uninstalling does not depend on which image is installed.
 	r, err := deploy.New(c, dirs.Repo, deploy.Plain)
 	if errors.Is(err, os.ErrNotExist) {
 		r, err = deploy.New(c, dirs.Repo, deploy.IPTables)
@@ -86,7 +86,7 @@ func uninstall(ctx context.Context, dirs lab.Dirs, p *progress.Printer, args []s
 	return nil
 }
 
-// usage says how to go on by hand.
+// usage lists commands to continue with by hand.
 const usage = `
 The cluster is up, with the agent on every node. To use it:
   go run ./test/e2e/cmd/lab kubectl get pods -A -o wide          one kubectl command
@@ -97,5 +97,5 @@ The cluster is up, with the agent on every node. To use it:
   go run ./test/e2e/cmd/deploy --set log.level=debug             upgrade the agent, with values of the chart
   go run ./test/e2e/cmd/deploy --backend iptables                the other backend, with the image that it needs
   go run ./test/e2e/cmd/deploy --uninstall                       helm uninstall
-  make cluster-down                                              end the cluster
+  make cluster-down                                              stop the cluster
 `

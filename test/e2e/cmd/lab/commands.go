@@ -18,7 +18,7 @@ import (
 // goRun is how the commands are called from a checkout.
 const goRun = "go run ./test/e2e/cmd/lab"
 
-// root is the command with all of its subcommands.
+// root returns the command with all of its subcommands.
 func root() *cobra.Command {
 	var dirs lab.Dirs
 	cmd := &cobra.Command{
@@ -26,19 +26,19 @@ func root() *cobra.Command {
 		Short:         "A real Kubernetes cluster with Flannel on one Linux machine",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		// Flags of the lab come before kubectl, all behind it is its own.
+		// The lab's flags come before the word kubectl. Everything after it belongs to kubectl.
 		TraverseChildren: true,
 	}
 	flags := cmd.PersistentFlags()
 	flags.StringVar(&dirs.State, "state", "", "folder of the running cluster (default $"+lab.EnvStateDir+" or "+lab.DefaultStateDir+")")
-	flags.StringVar(&dirs.Cache, "cache", "", "folder of what is built (default $"+lab.EnvCacheDir+", or netpol-agent-lab in the user's cache)")
-	flags.StringVar(&dirs.Repo, "repo", "", "checkout of the repository (default: around the working directory)")
+	flags.StringVar(&dirs.Cache, "cache", "", "folder for what is built (default $"+lab.EnvCacheDir+", or netpol-agent-lab in the user's cache)")
+	flags.StringVar(&dirs.Repo, "repo", "", "checkout of the repository (default: the one that holds the working directory)")
 	cmd.PersistentPreRunE = func(*cobra.Command, []string) error { return fill(&dirs) }
 	cmd.AddCommand(up(&dirs), down(&dirs), build(&dirs), status(&dirs), kubectl(&dirs), execute(&dirs), shell(&dirs), smoke(&dirs), matrix(&dirs))
 	return cmd
 }
 
-// fill gives the folders that were not named their defaults.
+// fill sets the folders that were not named to their defaults.
 func fill(dirs *lab.Dirs) error {
 	def, err := lab.DefaultDirs()
 	if err != nil {
@@ -52,7 +52,7 @@ func fill(dirs *lab.Dirs) error {
 			*p.value = p.def
 		}
 	}
-	// Later on a machine's processes compare it with what they were given: one spelling.
+	// The processes of a machine are later found by this path, so it must always be spelled the same.
 	dirs.State, err = filepath.Abs(dirs.State)
 	return err
 }
@@ -79,12 +79,12 @@ func up(dirs *lab.Dirs) *cobra.Command {
 	flags.TextVar(&opts.ServiceCIDR, "service-cidr", opts.ServiceCIDR, "IPv4 range of the services")
 	flags.TextVar(&opts.PodCIDR6, "pod-cidr6", opts.PodCIDR6, "IPv6 range of the pods")
 	flags.TextVar(&opts.ServiceCIDR6, "service-cidr6", opts.ServiceCIDR6, "IPv6 range of the services")
-	flags.StringVar(&opts.ProxyMode, "proxy-mode", opts.ProxyMode, "kube-proxy's mode: "+strings.Join(lab.ProxyModes(), " or "))
-	flags.StringVar(&opts.FlannelBackend, "flannel-backend", opts.FlannelBackend, "Flannel's back end: "+strings.Join(lab.FlannelBackends(), " or "))
+	flags.StringVar(&opts.ProxyMode, "proxy-mode", opts.ProxyMode, "kube-proxy mode: "+strings.Join(lab.ProxyModes(), " or "))
+	flags.StringVar(&opts.FlannelBackend, "flannel-backend", opts.FlannelBackend, "Flannel backend: "+strings.Join(lab.FlannelBackends(), " or "))
 	return cmd
 }
 
-// usage says how to go on by hand.
+// usage lists commands to continue with by hand.
 func usage(c *lab.Cluster) string {
 	var text strings.Builder
 	text.WriteString("\nThe cluster is up. To use it:\n")
@@ -104,7 +104,7 @@ func usage(c *lab.Cluster) string {
 func down(dirs *lab.Dirs) *cobra.Command {
 	return &cobra.Command{
 		Use:   "down",
-		Short: "End the cluster and check that nothing is left of it",
+		Short: "Stop the cluster and check that nothing is left of it",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return lab.Down(cmd.Context(), *dirs, progress.New(cmd.ErrOrStderr()))
@@ -194,7 +194,7 @@ func execute(dirs *lab.Dirs) *cobra.Command {
 			return attached(k)
 		},
 	}
-	// Flags behind the machine's name are the command's.
+	// Flags after the machine's name belong to the command.
 	cmd.Flags().SetInterspersed(false)
 	return cmd
 }
@@ -237,8 +237,8 @@ func smoke(dirs *lab.Dirs) *cobra.Command {
 	}
 }
 
-// attached runs a command with this process's own streams. Signals of the terminal reach it directly; it
-// decides what they mean.
+// attached runs a command with this process's own streams. Signals from the terminal reach the command directly,
+// and it decides what they mean.
 func attached(k *lab.Command) error {
 	k.Stdin, k.Stdout, k.Stderr = os.Stdin, os.Stdout, os.Stderr
 	k.Cancel = func() error { return nil }

@@ -1,5 +1,5 @@
-// Command lab starts and ends a real Kubernetes cluster with Flannel on one Linux machine, and runs commands
-// in it.
+// Command lab starts and stops a real Kubernetes cluster with Flannel on one Linux machine, and runs commands in
+// it.
 package main
 
 import (
@@ -20,7 +20,7 @@ func run() int {
 	if err == nil {
 		return 0
 	}
-	// What was run in the cluster has said itself what is wrong.
+	// The command that ran in the cluster has already printed its error.
 	var exit exitError
 	if errors.As(err, &exit) {
 		return int(exit)

@@ -36,7 +36,7 @@ func (c choices) all() []lab.Options {
 	return out
 }
 
-// combination names one of them.
+// combination returns the name of a combination.
 func combination(o lab.Options) string {
 	return strings.Join([]string{o.IPFamily, o.ProxyMode, o.FlannelBackend}, "-")
 }
@@ -45,9 +45,9 @@ func matrix(dirs *lab.Dirs) *cobra.Command {
 	c := choices{lab.IPFamilies(), lab.ProxyModes(), lab.FlannelBackends()}
 	cmd := &cobra.Command{
 		Use:   "matrix",
-		Short: "Start, check and end a cluster of every combination of options; status 1 if one fails",
-		Long: `Starts, checks and ends a cluster of every combination of the options, one after the other.
-Each has a state directory of its own, beside the lab's, that is removed unless the combination fails.`,
+		Short: "Start, check and stop a cluster for every combination of options; status 1 if one fails",
+		Long: `Starts, checks and stops a cluster for every combination of the options, one after the other.
+Each has a state directory of its own, beside the lab's, which is removed unless the combination fails.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			opts := c.all()
@@ -56,7 +56,7 @@ Each has a state directory of its own, beside the lab's, that is removed unless 
 					return err
 				}
 			}
-			// What is built for the first is not part of its time.
+			// Build first, so that the first combination's time does not include it.
 			if err := lab.Build(cmd.Context(), *dirs, progress.New(cmd.ErrOrStderr())); err != nil {
 				return err
 			}
@@ -76,20 +76,20 @@ Each has a state directory of its own, beside the lab's, that is removed unless 
 	}
 	flags := cmd.Flags()
 	flags.StringSliceVar(&c.families, "ip-family", c.families, "IP families to combine")
-	flags.StringSliceVar(&c.proxyModes, "proxy-mode", c.proxyModes, "kube-proxy's modes to combine")
-	flags.StringSliceVar(&c.backends, "flannel-backend", c.backends, "Flannel's back ends to combine")
+	flags.StringSliceVar(&c.proxyModes, "proxy-mode", c.proxyModes, "kube-proxy modes to combine")
+	flags.StringSliceVar(&c.backends, "flannel-backend", c.backends, "Flannel backends to combine")
 	return cmd
 }
 
-// result is what came of a combination.
+// result is the result of one combination.
 type result struct {
 	opts lab.Options
-	// start is how long the start took, total that and the check and the end.
+	// start is how long the start took. total also includes the check and the stop.
 	start, total time.Duration
 	err          error
 }
 
-// try starts, checks and ends a cluster.
+// try starts, checks and stops a cluster.
 func try(ctx context.Context, dirs lab.Dirs, o lab.Options, out io.Writer) (r result) {
 	dirs.State += "-" + combination(o)
 	r.opts = o
@@ -102,9 +102,9 @@ func try(ctx context.Context, dirs lab.Dirs, o lab.Options, out io.Writer) (r re
 		return r
 	}
 	r.err = check.Run(ctx, c, p)
-	// What was started is ended, also after an interrupt.
+	// Stop what was started, even after an interrupt.
 	if err := lab.Down(context.WithoutCancel(ctx), dirs, p); err != nil {
-		r.err = errors.Join(r.err, fmt.Errorf("the cluster's end: %w", err))
+		r.err = errors.Join(r.err, fmt.Errorf("stop the cluster: %w", err))
 	}
 	if r.err == nil {
 		r.err = os.RemoveAll(dirs.State)
@@ -112,7 +112,7 @@ func try(ctx context.Context, dirs lab.Dirs, o lab.Options, out io.Writer) (r re
 	return r
 }
 
-// summarize writes a line a combination, and fails if one of them did.
+// summarize writes one line for each combination. It returns an error if one of them failed.
 func summarize(out io.Writer, results []result) error {
 	failed := 0
 	_, _ = fmt.Fprintf(out, "\n%-8s %-10s %-8s %8s %8s\n", "family", "kube-proxy", "flannel", "start", "total")

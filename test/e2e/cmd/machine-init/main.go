@@ -1,11 +1,11 @@
-// Command machine-init is process 1 of a machine of the lab. It is started in new namespaces and waits for a
-// line on its standard input, by which time it has been moved into the machine's cgroup. It makes that cgroup
-// the root of what the machine sees, names the machine, and serves its supervisor until it is killed, which
-// ends every process of the machine.
+// Command machine-init is process 1 of a machine of the lab. It is started in new namespaces and waits for a line
+// on its standard input. By then it has been moved into the machine's cgroup. It makes that cgroup the root that
+// the machine sees, sets the host name, and serves its supervisor until it is killed. Killing it ends every process
+// of the machine.
 //
 //	machine-init STATE-DIRECTORY NAME SOCKET
 //
-// The arguments are also how the lab finds its machines again.
+// The lab also finds its running machines by these arguments.
 package main
 
 import (
@@ -26,8 +26,8 @@ import (
 // settled is set in the environment once the program runs in its cgroup namespace.
 const settled = "MACHINE_INIT_SETTLED"
 
-// init keeps main on the process's first thread. If another thread executes a program, the first one is a zombie for a
-// moment, and the lab, which asks for the process's state, would take it for dead.
+// init keeps main on the process's first thread. If another thread calls exec, the first one is a zombie for a
+// moment, and the lab, which reads the process's state, would take the process for dead.
 func init() { runtime.LockOSThread() }
 
 func main() {
@@ -41,7 +41,7 @@ func run(args []string) error {
 	if len(args) != 3 {
 		return fmt.Errorf("want 3 arguments (state directory, name, socket), got %d", len(args))
 	}
-	// Outside a PID namespace of its own this program would rename the host and reap what is not its own.
+	// Outside its own PID namespace, this program would rename the host and reap children that are not its own.
 	if os.Getpid() != 1 {
 		return errors.New("not process 1 of a PID namespace")
 	}
@@ -59,8 +59,8 @@ func run(args []string) error {
 	return supervisor.NewServer().Serve(ctx, l)
 }
 
-// settle waits, takes a cgroup namespace and starts the program anew in it: the namespace belongs to the
-// calling thread, and only the thread that executes a program survives that; see init.
+// settle waits, creates a cgroup namespace and executes the program again in it. The namespace belongs to the
+// calling thread, and only the thread that calls exec survives; see init.
 func settle() error {
 	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
 		return fmt.Errorf("the lab is gone: %w", err)

@@ -19,7 +19,7 @@ func main() {
 	}
 }
 
-// reap collects every child that has ended; several deaths may come as one signal.
+// reap collects every child that has ended. One signal may stand for several.
 func reap() {
 	for {
 		pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)

@@ -4,7 +4,7 @@
 //	probe try [-timeout 1s] tcp://10.244.1.2:80 udp://[fd00::2]:53 ...
 //
 // serve answers on its ports with its name (the pod's name by default) and probes others when it is asked to.
-// try probes from where it is started and ends with status 1 if one of the targets did not answer.
+// try probes from where it is started and exits with status 1 if a target did not answer.
 package main
 
 import (
@@ -51,7 +51,7 @@ func serve(ctx context.Context, args []string) error {
 	}
 	var cfg probe.Config
 	fs := flag.NewFlagSet("serve", flag.ExitOnError)
-	fs.StringVar(&cfg.Name, "name", name, "what to answer")
+	fs.StringVar(&cfg.Name, "name", name, "name to answer with")
 	fs.IntVar(&cfg.Control, "control", probe.ControlPort, "port of the control server")
 	fs.Func("tcp", "comma-separated TCP ports to answer on", func(s string) (err error) {
 		cfg.TCP, err = ports(s)

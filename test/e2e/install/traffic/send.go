@@ -24,7 +24,7 @@ func (s *stream) dial(ctx context.Context, timeout time.Duration) (*net.TCPConn,
 	return conn.(*net.TCPConn), nil
 }
 
-// connect opens a connection, asks once and closes it.
+// connect opens a connection, sends one request and closes it.
 func (s *stream) connect(ctx context.Context) error {
 	timeout := knock
 	if s.Permitted {
@@ -40,7 +40,7 @@ func (s *stream) connect(ctx context.Context) error {
 	}
 	if n := repeated(conn); n > 0 {
 		s.result.Repeated += n
-		return errors.New(strconv.Itoa(n) + " segments had to be repeated")
+		return errors.New(strconv.Itoa(n) + " segments had to be sent again")
 	}
 	return nil
 }
@@ -65,7 +65,7 @@ func (s *stream) ask(conn net.Conn) error {
 	return nil
 }
 
-// datagram sends one from a new port. A forbidden one waits for no answer: its arrival is what counts.
+// datagram sends a datagram from a new port. It waits for no answer to a forbidden one: only its arrival counts.
 func (s *stream) datagram(ctx context.Context) error {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "udp", s.target())
 	if err != nil {
@@ -79,10 +79,10 @@ func (s *stream) datagram(ctx context.Context) error {
 	if _, err := conn.Write(binary.BigEndian.AppendUint32(request, s.seq.Add(1))); err != nil {
 		return err
 	}
-	return errors.New("not waited for")
+	return errors.New("no answer awaited")
 }
 
-// repeated is how many segments of a connection the kernel had to send again, the first included.
+// repeated returns how many segments of a connection the kernel had to send again, the first included.
 func repeated(conn *net.TCPConn) int {
 	raw, err := conn.SyscallConn()
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// receiveBuffer keeps datagrams that come while the machine has no time for their reader.
+// receiveBuffer holds the datagrams that arrive while their reader does not get to run.
 const receiveBuffer = 4 << 20
 
 // server echoes, and counts what arrives.
@@ -20,7 +20,7 @@ type server struct {
 	udp *net.UDPConn
 
 	mu sync.Mutex
-	// requests counts what each stream's requests were read, accepted the connections from each address.
+	// requests counts the requests that were read, by stream. accepted counts the connections, by source address.
 	requests map[uint32]int
 	accepted map[netip.Addr]int
 }
@@ -107,7 +107,8 @@ func (s *server) note(request []byte) {
 	s.requests[binary.BigEndian.Uint32(request)]++
 }
 
-// arrived is how much of a stream came. A forbidden client closes before it asks, so its connections count.
+// arrived returns how much of a stream arrived. A forbidden client closes before it sends a request, so its
+// connections count.
 func (s *server) arrived(id uint32, from netip.Addr, kind Kind) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,7 +118,7 @@ func (s *server) arrived(id uint32, from netip.Addr, kind Kind) int {
 	return s.requests[id]
 }
 
-// forceBuffer sets a socket's receive buffer beyond what the system lets everybody have.
+// forceBuffer sets a socket's receive buffer beyond the system's limit for ordinary users.
 func forceBuffer(conn *net.UDPConn, bytes int) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {

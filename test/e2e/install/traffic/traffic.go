@@ -19,21 +19,21 @@ type Kind string
 
 // The kinds of stream.
 const (
-	// Connects are TCP connections, each opened, asked once and closed.
+	// Connects are TCP connections, each opened, used for one request and closed.
 	Connects Kind = "tcp connects"
 	// Flows are UDP datagrams, each from a port of its own, so that each is the first of its flow.
 	Flows Kind = "udp flows"
-	// Connection is one TCP connection that is asked again and again. It can only be permitted.
+	// Connection is one TCP connection with one request after the other. It can only be permitted.
 	Connection Kind = "tcp connection"
 )
 
 const (
 	// port is where the servers listen, in every pod that a stream leads to.
 	port = 7400
-	// patience is how long a permitted answer may take. It is long, for a busy machine is slow; what was lost is
-	// known for TCP from retransmissions, and nobody repeats a datagram.
+	// patience is how long a permitted answer may take. It is long because a busy machine is slow. Losses show all
+	// the same: TCP counts its retransmissions, and nobody repeats a datagram.
 	patience = 5 * time.Second
-	// knock is how long a forbidden connection is waited for. It would be accepted far sooner.
+	// knock is how long to wait for a forbidden connection. A permitted one would be accepted far sooner.
 	knock = 30 * time.Millisecond
 	// late is how long after the end a packet may still arrive.
 	late = 300 * time.Millisecond
@@ -51,7 +51,7 @@ type End struct {
 type Stream struct {
 	From, To End
 	Kind     Kind
-	// Permitted says whether all of it or none of it ought to arrive.
+	// Permitted says whether all of it or none of it should arrive.
 	Permitted bool
 }
 
@@ -63,10 +63,11 @@ func (s Stream) String() string {
 	return fmt.Sprintf("%s -> %s, %s, %s", s.From.Name, s.To.Name, s.Kind, word)
 }
 
-// Result is what came of a stream.
+// Result is the result of a stream.
 type Result struct {
 	Stream
-	// Sent is how many requests there were, Arrived how many the other end saw, Answered how many came to their end.
+	// Sent is the number of requests, Arrived the number that the other end saw, Answered the number that
+	// completed.
 	Sent, Arrived, Answered int
 	// Repeated counts TCP segments that were sent again.
 	Repeated int
@@ -74,7 +75,7 @@ type Result struct {
 	First string
 }
 
-// Wrong says how the result differs from what ought to be, or nothing.
+// Wrong describes how the result differs from what it should be. It is empty if it does not.
 func (r Result) Wrong() string {
 	switch {
 	case r.Sent == 0:
@@ -88,7 +89,7 @@ func (r Result) Wrong() string {
 	return ""
 }
 
-// Traffic is streams that are going.
+// Traffic is a set of running streams.
 type Traffic struct {
 	every   time.Duration
 	servers map[netip.Addr]*server
@@ -97,7 +98,7 @@ type Traffic struct {
 	running sync.WaitGroup
 }
 
-// Start opens the servers and sets all streams going, each sending once every interval.
+// Start opens the servers and starts all streams. Each sends once every interval.
 func Start(ctx context.Context, streams []Stream, every time.Duration) (*Traffic, error) {
 	t := &Traffic{every: every, servers: map[netip.Addr]*server{}}
 	for _, s := range streams {
@@ -120,7 +121,7 @@ func Start(ctx context.Context, streams []Stream, every time.Duration) (*Traffic
 	return t, nil
 }
 
-// Stop ends all streams and gives their results, in their order.
+// Stop stops all streams and returns their results, in the same order.
 func (t *Traffic) Stop() []Result {
 	t.stop()
 	t.running.Wait()
@@ -140,7 +141,7 @@ func (t *Traffic) closeServers() {
 	}
 }
 
-// stream is a stream that is going. Its thread stays in the sender's network namespace.
+// stream is a running stream. Its thread stays in the sender's network namespace.
 type stream struct {
 	Stream
 	id     uint32
@@ -164,7 +165,7 @@ func (s *stream) run(ctx context.Context, every time.Duration) {
 		defer tick.Stop()
 		for ctx.Err() == nil {
 			s.result.Sent++
-			// What has begun comes to its end: the end of the test is no loss.
+			// A request that has begun may complete, so that the end of the test is not taken for a loss.
 			if err := send(context.WithoutCancel(ctx)); err == nil {
 				s.result.Answered++
 			} else if s.result.First == "" && s.Permitted {
@@ -182,13 +183,14 @@ func (s *stream) run(ctx context.Context, every time.Duration) {
 	}
 }
 
-// within runs f on a thread in a network namespace, and ends the thread with it.
+// within runs f on a thread in a network namespace. The thread ends with f.
 func within(path string, f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
 		if unix.Gettid() == unix.Getpid() {
-			// The first thread would outlive its goroutine. While it is held here, another one is found.
+			// The first thread would outlive its goroutine. While it is locked here, the next goroutine gets
+			// another one.
 			defer runtime.UnlockOSThread()
 			done <- within(path, f)
 			return

@@ -10,7 +10,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/testns"
 )
 
-// TestKernelTrafficIsJudged holds that streams see both what passes and what is lost.
+// TestKernelTrafficIsJudged checks that streams see both what passes and what is lost.
 func TestKernelTrafficIsJudged(t *testing.T) {
 	a, b := testns.New(t), testns.New(t)
 	testns.Connect(a, "eth0", b, "eth0")

@@ -1,7 +1,6 @@
-// Package check has pods on all nodes of a lab talk to each other, inside and across nodes, over TCP and UDP,
-// with every IP family of the cluster, directly and through Services, and fails if one of them does not get
-// through. It shows that the cluster's network works when no policy is in force; what policies forbid is for
-// others to see.
+// Package check has pods on all nodes of a lab talk to each other, inside and across nodes, over TCP and UDP, with
+// every IP family of the cluster, directly and through Services, and fails if one of them does not get through. It
+// shows that the cluster's network works when no policy is in force. It does not test policies.
 package check
 
 import (
@@ -21,7 +20,7 @@ import (
 // timeout bounds each of the check's waits.
 const timeout = time.Minute
 
-// Run makes pods on each node and a Service in front of each, and probes every pair.
+// Run creates pods on each node and a Service in front of each, and probes every pair.
 func Run(ctx context.Context, c *lab.Cluster, p *progress.Printer) error {
 	cfg, err := c.RESTConfig()
 	if err != nil {
@@ -51,11 +50,11 @@ func Run(ctx context.Context, c *lab.Cluster, p *progress.Printer) error {
 	return nil
 }
 
-// run is a check under way.
+// run is a check in progress.
 type run struct {
 	cluster *lab.Cluster
 	api     kubernetes.Interface
-	// namespace is where the check has its objects; it is removed at the end.
+	// namespace holds the check's objects. It is removed at the end.
 	namespace string
 }
 
@@ -66,7 +65,7 @@ func (r run) remove(ctx context.Context) {
 	}
 }
 
-// create makes the objects and returns the pods once all of them run.
+// create creates the objects and returns the pods once all of them run.
 func (r *run) create(ctx context.Context) ([]end, error) {
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "netpol-lab-check-"}}
 	ns, err := r.api.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{})
@@ -123,9 +122,9 @@ func (r run) await(ctx context.Context, names []string) ([]end, error) {
 	return ends, nil
 }
 
-// probe asks a pod, from its own node and at each of its addresses, to probe all pods with that address's
-// family, and returns the number of probes. The Services' rules follow the pods after a moment, so it asks again
-// until all is well or the time is over.
+// probe asks a pod, from its own node and at each of its addresses, to probe all pods with that address's family,
+// and returns the number of probes. The Services' rules follow the pods after a moment, so it asks again until
+// every probe succeeds or the time is over.
 func (r run) probe(ctx context.Context, from end, ends []end) (int, error) {
 	client := probe.NewClient(r.cluster.DialContext(from.node))
 	probes := 0
@@ -146,7 +145,7 @@ func (r run) probe(ctx context.Context, from end, ends []end) (int, error) {
 	return probes, nil
 }
 
-// compare names the first target that was not answered by the pod it stands for.
+// compare returns an error that names the first target that the right pod did not answer.
 func compare(targets []probe.Target, want []string, results []probe.Result) error {
 	for i, res := range results {
 		switch {
@@ -159,7 +158,7 @@ func compare(targets []probe.Target, want []string, results []probe.Result) erro
 	return nil
 }
 
-// poll calls f until it succeeds or the timeout is over.
+// poll calls f until it succeeds or the timeout expires.
 func poll(ctx context.Context, what string, f func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

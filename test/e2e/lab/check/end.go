@@ -19,7 +19,7 @@ const (
 	label = "netpol-lab-check"
 )
 
-// end is a pod that runs, and where it is reached: an address of each family, in the order of the cluster's.
+// end is a running pod and its addresses, one of each family, in the order of the cluster's families.
 type end struct {
 	name, node      string
 	direct, service []netip.Addr
@@ -46,7 +46,7 @@ func newEnd(p *corev1.Pod, s *corev1.Service, opts lab.Options) (end, error) {
 	return e, nil
 }
 
-// inRanges reads addresses of which there must be one in each range, in the same order.
+// inRanges parses addresses. There must be one in each range, in the same order.
 func inRanges(ips []string, ranges []netip.Prefix) ([]netip.Addr, error) {
 	if len(ips) != len(ranges) {
 		return nil, fmt.Errorf("addresses %q, want one of each of %s", ips, ranges)
@@ -65,7 +65,7 @@ func inRanges(ips []string, ranges []netip.Prefix) ([]netip.Addr, error) {
 	return all, nil
 }
 
-// targets are all pods' addresses of a family, direct and of their Services, and who should answer there.
+// targets returns the addresses of a family of all pods and their Services, and who should answer at each.
 func targets(ends []end, family int) (all []probe.Target, names []string) {
 	for _, e := range ends {
 		for _, host := range []netip.Addr{e.direct[family], e.service[family]} {
@@ -96,7 +96,7 @@ func pod(name, node string) *corev1.Pod {
 	}
 }
 
-// service is a Service with an address of each of the cluster's families.
+// service returns a Service with an address of each of the cluster's families.
 func service(name string) *corev1.Service {
 	all := corev1.IPFamilyPolicyPreferDualStack
 	return &corev1.Service{

@@ -9,17 +9,17 @@ import (
 	"strings"
 )
 
-// modules are loaded where the kernel has them as modules; the others load themselves when they are used.
+// modules are loaded if the kernel has them as modules. Other modules load themselves when they are used.
 var modules = []string{"overlay", "br_netfilter", "vxlan", "nf_conntrack", "nf_tables", "veth"}
 
-// ErrNotRoot says that the lab was started by somebody else than root.
+// ErrNotRoot means that the lab was not started by root.
 var ErrNotRoot = errors.New("root is needed: the lab makes namespaces, mounts and cgroups (run it with sudo)")
 
-// CheckKernel loads the kernel modules the lab needs, IPv6 if it is asked for, and says what is missing. Loaded modules stay: others may
-// have begun to use them.
+// CheckKernel loads the kernel modules that the lab needs. It returns an error that says what is missing, IPv6
+// included if ipv6 is set. Loaded modules stay, because others may have begun to use them.
 func CheckKernel(ctx context.Context, ipv6 bool) error {
 	for _, m := range modules {
-		// A kernel with the feature built in has no such module; the checks below see what counts.
+		// A kernel with the feature built in has no such module. The checks below decide.
 		_ = exec.CommandContext(ctx, FindTool("modprobe"), "-q", m).Run()
 	}
 	if _, err := os.Stat("/proc/sys/net/bridge/bridge-nf-call-iptables"); err != nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab/progress"
 )
 
-// Path is the PATH the lab's processes get: a login shell's may lack the sbin folders.
+// Path is the PATH of the lab's processes. A login shell's may lack the sbin folders.
 const Path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // tools maps the programs that the lab runs to the Debian package each comes with.
@@ -29,7 +29,7 @@ var tools = map[string]string{
 	"mount":    "mount",
 }
 
-// EnsureTools installs the Debian packages of the programs that are not there.
+// EnsureTools installs the Debian packages of the programs that are missing.
 func EnsureTools(ctx context.Context, p *progress.Printer) error {
 	missing := missingPackages(func(tool string) bool { return FindTool(tool) != "" })
 	if len(missing) == 0 {
@@ -37,7 +37,7 @@ func EnsureTools(ctx context.Context, p *progress.Printer) error {
 	}
 	list := strings.Join(missing, " ")
 	if FindTool("apt-get") == "" {
-		return fmt.Errorf("programs are missing: install what Debian has in the packages %s", list)
+		return fmt.Errorf("programs are missing: install what Debian's packages %s contain", list)
 	}
 	p.Step("installing Debian packages: %s", list)
 	if err := apt(ctx, "update"); err != nil {
@@ -89,9 +89,9 @@ func lastLine(out []byte) []byte {
 	return out[bytes.LastIndexByte(out, '\n')+1:]
 }
 
-// Busybox returns the path of a statically linked busybox, which needs no library inside an image. If the
-// machine has none, Debian's package is unpacked into dir and not installed: it would displace the busybox
-// that the machine may boot with.
+// Busybox returns the path of a statically linked busybox, which needs no library inside an image. If the machine
+// has none, Debian's package is unpacked into dir but not installed, because it would replace the busybox that the
+// machine may boot with.
 func Busybox(ctx context.Context, p *progress.Printer, dir string) (string, error) {
 	unpacked := filepath.Join(dir, "bin", "busybox")
 	for _, file := range []string{FindTool("busybox"), unpacked} {

@@ -39,7 +39,7 @@ type manifest struct {
 	Layers   []string `json:"Layers"`
 }
 
-// Write writes a docker-archive with the images. The same content gives the same bytes.
+// Write writes a docker-archive with the images. The same content yields the same bytes.
 func Write(w io.Writer, images ...Image) error {
 	tw := tar.NewWriter(w)
 	var manifests []manifest
@@ -86,7 +86,7 @@ func writeImage(tw *tar.Writer, img Image) (manifest, error) {
 	return m, writeEntry(tw, m.Config, 0o644, cfg)
 }
 
-// layerOf is the tar of the image's only layer. Parents precede their children, everything belongs to root,
+// layerOf returns the tar of the image's only layer. Parents precede their children, everything belongs to root,
 // and there are no times: a layer depends on its content only.
 func layerOf(img Image) ([]byte, error) {
 	var buf bytes.Buffer

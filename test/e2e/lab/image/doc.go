@@ -1,5 +1,5 @@
-// Package image writes containers' images as archives that containerd imports: one layer, made of files of
-// this machine. It neither pulls nor pushes, and runs nothing.
+// Package image writes container images as archives that containerd imports. An image has one layer, made of files
+// of this machine. It neither pulls nor pushes, and runs nothing.
 package image
 
 // File is a regular file of an image, with mode 0755.
@@ -26,7 +26,7 @@ type Image struct {
 	Entrypoint []string
 	// Env is the default environment.
 	Env []string
-	// Dirs are empty directories, without a leading slash; the parents of files come by themselves.
+	// Dirs are empty directories, without a leading slash. The parents of files are added automatically.
 	Dirs []string
 	// Files and Links are the image's content.
 	Files []File

@@ -98,7 +98,7 @@ func TestArchiveIsReproducible(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(a.Bytes(), b.Bytes()) {
-		t.Error("the same content gives different archives")
+		t.Error("the same content yields different archives")
 	}
 }
 

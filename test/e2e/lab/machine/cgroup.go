@@ -12,15 +12,15 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab/host"
 )
 
-// ownCgroup is the cgroup, below a machine's, of its first process and what that starts. In version 2 a cgroup
-// with children that are limited has no processes itself, and the machine's own gets such children.
+// ownCgroup is the cgroup, below a machine's, of its first process and what that starts. In version 2, a cgroup
+// whose children have limits cannot hold processes itself, and the machine's own gets such children.
 const ownCgroup = "init"
 
-// controllers are those a kubelet and its pods need in version 2. They are switched on for all cgroups at the
-// top if they are not, as a host's own init system does.
+// controllers are the version 2 controllers that a kubelet and its pods need. They are enabled for all cgroups at
+// the root, if they are not already, as a host's own init system does.
 var controllers = []string{"cpuset", "cpu", "io", "memory", "pids"}
 
-// makeCgroups makes a cgroup in every hierarchy, with its parents.
+// makeCgroups creates a cgroup in every hierarchy, with its parents.
 func makeCgroups(path string) error {
 	roots, err := host.CgroupRoots()
 	if err != nil {
@@ -42,14 +42,14 @@ func makeCgroups(path string) error {
 	return nil
 }
 
-// delegate lets the children of a version 2 cgroup have controllers. Those the kernel lacks are passed over.
+// delegate enables the controllers for the children of a version 2 cgroup. It skips those that the kernel lacks.
 func delegate(dir string) {
 	for _, c := range controllers {
 		_ = os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+c), 0)
 	}
 }
 
-// inheritCPUs gives a version 1 cpuset the parent's processors and memory nodes: a new one has none, and takes
+// inheritCPUs gives a version 1 cpuset its parent's processors and memory nodes. A new cpuset has none and accepts
 // no process.
 func inheritCPUs(dir string) error {
 	if _, err := os.Stat(filepath.Join(dir, "cgroup.controllers")); err == nil {

@@ -36,11 +36,11 @@ func (m Machine) Do(f func() error) error {
 func (m Machine) within(scope Scope, f func() error) error {
 	done := make(chan error)
 	go func() {
-		// The thread is never unlocked: it ends with the goroutine, and no other goroutine meets its namespaces.
+		// The thread is never unlocked. It ends with the goroutine, so no other goroutine runs in its namespaces.
 		runtime.LockOSThread()
 		if unix.Gettid() == unix.Getpid() {
-			// The first thread outlives its goroutine, and the process would pass for one of the machine's. While
-			// it is held here, another thread is found.
+			// The first thread outlives its goroutine, and the process would be taken for one of the machine's.
+			// While it is locked here, the next goroutine gets another thread.
 			defer runtime.UnlockOSThread()
 			done <- m.within(scope, f)
 			return

@@ -16,15 +16,15 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab/supervisor"
 )
 
-// argv0 is what a machine's first process calls itself; its next arguments are the state directory and the
-// machine's name.
+// argv0 is the name of a machine's first process. Its next arguments are the state directory and the machine's
+// name.
 const argv0 = "netpol-lab-machine"
 
 // SetupName is the name of the process that sets a machine up and ends.
 const SetupName = "setup"
 
-// namespaces are those a machine's first process is started in. The cgroup namespace comes later: its root is
-// the cgroup that the process has then.
+// namespaces are the namespaces in which a machine's first process is started. The cgroup namespace comes later,
+// because its root is the cgroup of the process at that moment.
 const namespaces = unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC
 
 //go:embed setup.sh
@@ -34,7 +34,7 @@ var setupScript string
 type Machine struct {
 	// Name is its host name.
 	Name string `json:"name"`
-	// Dir is the folder on this machine that holds all it writes.
+	// Dir is the folder on this machine that holds everything it writes.
 	Dir string `json:"dir"`
 	// Init is its first process.
 	Init Ref `json:"init"`
@@ -55,8 +55,8 @@ type Config struct {
 	Path string
 }
 
-// Start starts a machine and returns when it is ready to run processes. started is called as soon as there is
-// a process to note.
+// Start starts a machine and returns when it is ready to run processes. started is called as soon as there is a
+// process to record.
 func Start(ctx context.Context, cfg Config, started func(Machine) error) (Machine, error) {
 	m := Machine{Name: cfg.Name, Dir: filepath.Join(cfg.StateDir, cfg.Name)}
 	for _, dir := range []string{m.Dir, cfg.LogDir} {
@@ -94,13 +94,14 @@ func (m *Machine) startInit(ctx context.Context, cfg Config) (proceed *os.File, 
 	}
 	defer func() { _ = stdin.Close() }()
 	_ = os.Remove(m.socket())
-	// The machine outlives what started it.
+	// The machine outlives the process that started it.
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), cfg.Init)
 	cmd.Args = []string{argv0, cfg.StateDir, m.Name, m.socket()}
 	cmd.Env = []string{"PATH=" + cfg.Path, Marker(cfg.StateDir)}
 	cmd.Dir = "/"
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, log, log
-	// A session of its own: an interrupt at the terminal is for the lab, which then ends the machine.
+	// The process gets its own session, because an interrupt at the terminal is for the lab, which then kills the
+	// machine.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: namespaces}
 	if err := cmd.Start(); err != nil {
 		_ = proceed.Close()
@@ -114,12 +115,12 @@ func (m *Machine) startInit(ctx context.Context, cfg Config) (proceed *os.File, 
 	return proceed, nil
 }
 
-// settle brings the first process into its cgroups, lets it go on, and has it set up the machine.
+// settle moves the first process into its cgroups, lets it continue, and has it set up the machine.
 func (m Machine) settle(ctx context.Context, cfg Config, proceed *os.File) error {
 	if err := joinCgroups(cfg.Cgroup, m.Init.PID); err != nil {
 		return err
 	}
-	// It makes the cgroup it is in the root of what the machine sees, and then leaves it for one below.
+	// The process makes its cgroup the root that the machine sees, and then moves into one below it.
 	if _, err := proceed.WriteString("go\n"); err != nil {
 		return err
 	}
@@ -158,20 +159,20 @@ func (m Machine) awaitInit(ctx context.Context) error {
 
 func (m Machine) socket() string { return filepath.Join(m.Dir, "init.sock") }
 
-// Supervisor speaks to the machine's first process.
+// Supervisor returns a client of the machine's first process.
 func (m Machine) Supervisor() supervisor.Client { return supervisor.Client{Socket: m.socket()} }
 
 // Alive reports whether the machine runs.
 func (m Machine) Alive() bool { return m.Init.Alive() }
 
-// Root is where the machine's files are seen from this machine.
+// Root returns the path of the machine's files on this machine.
 func (m Machine) Root() string { return fmt.Sprintf("/proc/%d/root", m.Init.PID) }
 
-// NetNS is the path of the machine's network namespace.
+// NetNS returns the path of the machine's network namespace.
 func (m Machine) NetNS() string { return fmt.Sprintf("/proc/%d/ns/net", m.Init.PID) }
 
-// Kill ends every process of the machine and waits until they are gone, their mounts and interfaces with
-// them. A machine that does not run is no error.
+// Kill kills every process of the machine and waits until they are gone, and with them their mounts and interfaces.
+// It is not an error if the machine does not run.
 func (m Machine) Kill(ctx context.Context) error {
 	if err := m.Init.Kill(ctx); err != nil {
 		return fmt.Errorf("end machine %s: %w", m.Name, err)
@@ -179,8 +180,8 @@ func (m Machine) Kill(ctx context.Context) error {
 	return nil
 }
 
-// Find returns the machines of a state directory that run, by what their first processes are called. It needs
-// no notes, so it finds what a crash left.
+// Find returns the running machines of a state directory, recognized by the arguments of their first processes. It
+// needs no notes, so it also finds what a crash left.
 func Find(stateDir string) ([]Machine, error) {
 	pids, err := Processes()
 	if err != nil {

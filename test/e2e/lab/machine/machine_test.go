@@ -78,7 +78,7 @@ func end(t *testing.T, m machine.Machine) {
 	}
 }
 
-// removeCgroups removes what the machines had. The kernel takes a moment to empty what died.
+// removeCgroups removes the machines' cgroups. The kernel takes a moment to empty those of dead processes.
 func removeCgroups(t *testing.T, trace residue.Trace) {
 	t.Helper()
 	var err error
@@ -107,7 +107,7 @@ func output(t *testing.T, m machine.Machine, script string) string {
 func TestKernelMachinesReachEachOther(t *testing.T) {
 	hub, leaf, _ := start(t)
 	for i := range hub.Addresses {
-		// Whoever starts on a machine may bind to its addresses at once, or send from them.
+		// A process on a machine can bind to its addresses, or send from them, at once.
 		reach(t, hub, leaf, i)
 		reach(t, leaf, hub, i)
 	}
@@ -148,7 +148,7 @@ func reach(t *testing.T, from, to machine.Port, index int) {
 	if err != nil || parseErr != nil || peer.Addr() != source {
 		t.Errorf("%s saw %q, %v, want a connection from %s", to.Machine.Name, got, err, source)
 	}
-	// From this machine's own namespace there is no way to it.
+	// It cannot be reached from this machine's own namespace.
 	if conn, err := net.DialTimeout("tcp", l.Addr().String(), 100*time.Millisecond); err == nil {
 		_ = conn.Close()
 		t.Errorf("%s can be reached from outside", target)
@@ -166,7 +166,7 @@ func TestKernelMachineHasItsOwnView(t *testing.T) {
 		"echo y >/var/lib/m; cat /var/lib/m": "y",
 		// The cgroup of its first process, as the machine sees it.
 		"cut -d: -f3 /proc/1/cgroup | sort -u": "/init",
-		// What the kubelet may set for the whole kernel is a copy.
+		// The settings of the whole kernel that the kubelet may change are copies.
 		"echo 7 >/proc/sys/kernel/panic; cat /proc/sys/kernel/panic": "7",
 	} {
 		if got := output(t, leaf.Machine, script); got != want {
@@ -238,11 +238,11 @@ func TestKernelFindNeedsNoNotes(t *testing.T) {
 	}
 }
 
-// TestKernelWhoEntersStaysOutside holds that a process that works in a machine is not in it afterwards: it would end
-// itself along with the machine.
+// TestKernelWhoEntersStaysOutside checks that a process that has worked in a machine is not in it afterwards. It
+// would kill itself along with the machine.
 func TestKernelWhoEntersStaysOutside(t *testing.T) {
 	hub, _, trace := start(t)
-	// Often enough that one of them begins on the process's first thread.
+	// Repeat until one of them is likely to begin on the process's first thread.
 	for range 10 {
 		var all sync.WaitGroup
 		for range 200 {
@@ -260,7 +260,7 @@ func TestKernelWhoEntersStaysOutside(t *testing.T) {
 	}
 	for _, p := range processes {
 		if p.Ref.PID == os.Getpid() {
-			t.Error("this process passes for one of the machine's")
+			t.Error("this process is taken for one of the machine's")
 		}
 	}
 }

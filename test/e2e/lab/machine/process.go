@@ -14,16 +14,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Ref names a process for good: process numbers are used again, a number and its start time are not.
+// Ref identifies a process for good. A PID is reused, but not together with the same start time.
 type Ref struct {
 	PID int `json:"pid"`
 	// StartTime is in clock ticks since the machine was booted.
 	StartTime uint64 `json:"startTime"`
-	// BootID is the kernel's own name of that boot.
+	// BootID is the kernel's identifier of that boot.
 	BootID string `json:"bootID"`
 }
 
-// RefOf returns the name of a process that exists now.
+// RefOf returns the Ref of a process that exists now.
 func RefOf(pid int) (Ref, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -40,7 +40,7 @@ func RefOf(pid int) (Ref, error) {
 	return Ref{PID: pid, StartTime: start, BootID: strings.TrimSpace(string(boot))}, nil
 }
 
-// Alive reports whether that very process runs. A zombie does not.
+// Alive reports whether exactly that process runs. A zombie does not run.
 func (r Ref) Alive() bool {
 	now, err := RefOf(r.PID)
 	if err != nil || now != r {
@@ -54,8 +54,8 @@ func (r Ref) Alive() bool {
 	return err == nil && state != 'Z' && state != 'X'
 }
 
-// Kill ends the process and waits until it is gone. One that does not run is no error, and no other process
-// is met in its place.
+// Kill kills the process and waits until it is gone. It is not an error if the process does not run. It never kills
+// another process with the same PID.
 func (r Ref) Kill(ctx context.Context) error {
 	fd, err := unix.PidfdOpen(r.PID, 0)
 	if errors.Is(err, unix.ESRCH) {
@@ -65,7 +65,7 @@ func (r Ref) Kill(ctx context.Context) error {
 		return fmt.Errorf("process %d: %w", r.PID, err)
 	}
 	defer func() { _ = unix.Close(fd) }()
-	// The descriptor holds on to one process: if that is the one meant, the signal cannot meet another.
+	// The descriptor refers to one process. If that is the right one, the signal cannot reach another.
 	if !r.Alive() {
 		return nil
 	}
@@ -82,7 +82,7 @@ func (r Ref) Kill(ctx context.Context) error {
 	return nil
 }
 
-// Marker is an environment variable, as NAME=VALUE, that tells a lab's processes from all others.
+// Marker returns the environment variable, as NAME=VALUE, that marks a lab's processes.
 func Marker(stateDir string) string { return "NETPOL_LAB_OF=" + stateDir }
 
 // Marked reports whether a process that exists now has the lab's marker in its environment.
@@ -101,12 +101,12 @@ func Marked(pid int, stateDir string) bool {
 
 // parseStat reads the state and the start time from /proc/PID/stat.
 func parseStat(stat string) (state byte, start uint64, err error) {
-	// The second field is the program's name in parentheses and may hold anything, parentheses included.
+	// The second field is the program's name in parentheses and may contain anything, parentheses included.
 	end := strings.LastIndexByte(stat, ')')
 	if end < 0 {
 		return 0, 0, errors.New("stat has no program name")
 	}
-	// Behind the name come field 3, the state, and the others; the start time is field 22.
+	// After the name come field 3, the state, and the others. The start time is field 22.
 	fields := strings.Fields(stat[end+1:])
 	const stateAt, startAt = 0, 22 - 3
 	if len(fields) <= startAt {
@@ -116,7 +116,7 @@ func parseStat(stat string) (state byte, start uint64, err error) {
 	return fields[stateAt][0], start, err
 }
 
-// Processes lists the numbers of all processes.
+// Processes returns the PIDs of all processes.
 func Processes() ([]int, error) {
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {

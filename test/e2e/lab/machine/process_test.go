@@ -31,7 +31,7 @@ func TestRefIsOneProcess(t *testing.T) {
 		if other.Alive() {
 			t.Errorf("a process of another %s is alive", name)
 		}
-		// Were it met, this test would end here.
+		// If the signal reached this process, the test would end here.
 		if err := other.Kill(t.Context()); err != nil {
 			t.Errorf("kill a process of another %s: %v", name, err)
 		}
@@ -47,7 +47,7 @@ func TestKillEndsAndAZombieIsNotAlive(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Nobody has waited for it yet: it ends as a zombie.
+	// Nobody has waited for it yet, so it ends as a zombie.
 	if err := ref.Kill(t.Context()); err != nil {
 		t.Error(err)
 	}

@@ -2,7 +2,7 @@
 # state directory, the machine's name and its log directory as arguments.
 state=$1 name=$2 logs=$3
 
-# Mounts go neither out nor in.
+# Mounts propagate neither out nor in.
 mount --make-rprivate /
 
 mount -t proc proc /proc
@@ -20,7 +20,7 @@ while read -r _ point type options _; do
 	case $type in
 	cgroup2) mount -t cgroup2 cgroup2 "$point" ;;
 	cgroup)
-		# Of the options, those that name the hierarchy.
+		# Keep only the options that name the hierarchy.
 		which=
 		for option in $(echo "$options" | tr , ' '); do
 			case $option in
@@ -34,8 +34,8 @@ while read -r _ point type options _; do
 	esac
 done </run/lab/hierarchies
 
-# /var/lib keeps the host's files to read and takes writes to memory, but for the machine's own folders; the
-# state directory, which may lie below it, stays itself.
+# /var/lib shows the host's files and keeps writes in memory, except for the machine's own folders. The state
+# directory, which may be below it, stays as it is.
 mount --bind "$state" /run/lab/state
 mount --bind "$logs" /run/lab/logs
 mount -t overlay -o lowerdir=/var/lib,upperdir=/run/lab/lib,workdir=/run/lab/work lab-lib /var/lib
@@ -48,7 +48,7 @@ done
 mount --bind /run/lab/logs /var/log
 umount /run/lab/state /run/lab/logs
 
-# The kubelet sets these for the whole kernel. It gets copies to set.
+# The kubelet sets these for the whole kernel. It gets copies instead.
 for file in vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_oops \
 	kernel/keys/root_maxkeys kernel/keys/root_maxbytes; do
 	copy=/run/lab/sys/$(basename "$file")
@@ -61,10 +61,11 @@ echo 1 >/proc/sys/net/ipv4/ip_forward
 if [ -d /proc/sys/net/ipv6 ]; then
 	echo 0 >/proc/sys/net/ipv6/conf/all/disable_ipv6
 	echo 0 >/proc/sys/net/ipv6/conf/default/disable_ipv6
-	# Nobody else can have a machine's addresses: they are not to be asked for a second before their first use.
+	# Nobody else can have a machine's addresses, so do not probe for duplicates for a second before their first
+	# use.
 	echo 0 >/proc/sys/net/ipv6/conf/all/accept_dad
 	echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad
-	# This is for the interfaces that are still to come as well.
+	# This also applies to interfaces that are created later.
 	echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
 fi
 for file in iptables ip6tables; do

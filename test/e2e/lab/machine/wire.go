@@ -23,8 +23,8 @@ type Port struct {
 	Addresses []netip.Prefix
 }
 
-// Wire joins the machines by a bridge in the namespace of the first one, which has its addresses on the bridge;
-// each of the others gets an interface. Nothing of it is made outside the machines' namespaces.
+// Wire connects the machines with a bridge in the namespace of the hub, which has its addresses on the bridge. Each
+// of the others gets an interface. Nothing is created outside the machines' namespaces.
 func Wire(hub Port, others []Port) error {
 	h, err := handle(hub.Machine)
 	if err != nil {
@@ -44,7 +44,7 @@ func Wire(hub Port, others []Port) error {
 	if err != nil {
 		return err
 	}
-	// The hub only forwards frames; what passes is not for its packet filter.
+	// The hub only forwards frames. Its packet filter must not see them.
 	err = hub.Machine.Do(func() error {
 		for _, family := range []string{"iptables", "ip6tables"} {
 			if err := os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-"+family, []byte("0"), 0); err != nil {
@@ -88,8 +88,8 @@ func plug(h *netlink.Handle, bridge netlink.Link, port Port) error {
 	return configure(inside, port)
 }
 
-// configure switches the machine's interface and its loopback on, gives the interface its addresses, and returns
-// when they can be used.
+// configure brings up the machine's interface and its loopback, gives the interface its addresses, and returns when
+// they can be used.
 func configure(h *netlink.Handle, port Port) error {
 	link, err := h.LinkByName(Interface)
 	if err != nil {
@@ -124,8 +124,8 @@ func configure(h *netlink.Handle, port Port) error {
 // localTimeout is how long an address may take until it can be used.
 const localTimeout = 10 * time.Second
 
-// awaitLocal waits until the kernel takes the address for its own. With IPv6 that is some time after it was
-// given, and what is bound to it or sent from it before then fails.
+// awaitLocal waits until the kernel treats the address as local. With IPv6 that takes some time after it was added.
+// Until then, binding to it or sending from it fails.
 func awaitLocal(h *netlink.Handle, addr netip.Addr) error {
 	dst := net.IP(addr.AsSlice())
 	for end := time.Now().Add(localTimeout); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
@@ -134,7 +134,7 @@ func awaitLocal(h *netlink.Handle, addr netip.Addr) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("the kernel does not take it for its own after %s", localTimeout)
+	return fmt.Errorf("the kernel does not treat it as local after %s", localTimeout)
 }
 
 func handle(m Machine) (*netlink.Handle, error) {

@@ -43,7 +43,7 @@ func (c Cluster) APIServer() Process {
 	}}
 }
 
-// ControllerManager gives nodes their pod ranges, among all else it does.
+// ControllerManager gives nodes their pod ranges, besides everything else it does.
 func (c Cluster) ControllerManager() Process {
 	return Process{Name: "kube-controller-manager", Argv: []string{
 		c.Bin["kube-controller-manager"],
@@ -75,7 +75,7 @@ func (c Cluster) Scheduler() Process {
 	}}
 }
 
-// ControlPlaneFiles are the files these processes read, the administrator's kubeconfig among them.
+// ControlPlaneFiles returns the files that these processes read, including the administrator's kubeconfig.
 func (c Cluster) ControlPlaneFiles() ([]File, error) {
 	kubeconfig, err := c.kubeconfig()
 	if err != nil {

@@ -30,7 +30,7 @@ type Credentials struct {
 	Token string
 }
 
-// NewCredentials makes the secrets of a cluster whose API server is known by the addresses.
+// NewCredentials creates the secrets of a cluster whose API server has the addresses.
 func NewCredentials(now time.Time, addresses ...netip.Addr) (Credentials, error) {
 	ca, caKey, caPEM, err := newCA(now)
 	if err != nil {

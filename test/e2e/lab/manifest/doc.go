@@ -1,5 +1,5 @@
-// Package manifest says what a cluster of the lab consists of: the command line and the configuration files
-// of each of its processes, as values. It runs nothing and writes nothing.
+// Package manifest describes a cluster of the lab: the command line and the configuration files of each of its
+// processes, as values. It runs nothing and writes nothing.
 package manifest
 
 import (
@@ -12,13 +12,13 @@ import (
 // Ports and addresses that are the same in every lab: they exist only inside its namespaces.
 const (
 	apiPort = 6443
-	// ProxyHealthPort is where kube-proxy tells its health, on the loopback of its node.
+	// ProxyHealthPort is where kube-proxy reports its health, on the loopback of its node.
 	ProxyHealthPort = 10256
-	// KubeletHealthPort is where the kubelet tells its health, on the loopback of its node.
+	// KubeletHealthPort is where the kubelet reports its health, on the loopback of its node.
 	KubeletHealthPort = 10248
 	// EtcdPort is where etcd listens, on the loopback of the control plane.
 	EtcdPort = 2379
-	// SchedulerPort and ControllerManagerPort are where these two tell their health over TLS, on the loopback of
+	// SchedulerPort and ControllerManagerPort are where these two report their health over TLS, on the loopback of
 	// the control plane.
 	SchedulerPort         = 10259
 	ControllerManagerPort = 10257
@@ -56,7 +56,7 @@ type Cluster struct {
 	Credentials Credentials
 }
 
-// Node is what a node adds to it.
+// Node is what the processes of a node need in addition.
 type Node struct {
 	// Name is the node's name and the machine's.
 	Name string
@@ -76,16 +76,16 @@ type File struct {
 	// Path is absolute.
 	Path string
 	Data []byte
-	// Secret files are for root only.
+	// Secret files are readable by root only.
 	Secret bool
 }
 
-// Server is the URL of the API server.
+// Server returns the URL of the API server.
 func (c Cluster) Server() string {
 	return fmt.Sprintf("https://%s", netip.AddrPortFrom(c.ControlPlane, apiPort))
 }
 
-// list writes values as the command lines take several of them.
+// list returns values in the form in which command lines take several of them.
 func list[T fmt.Stringer](values []T) string {
 	var all []string
 	for _, v := range values {
@@ -94,10 +94,10 @@ func list[T fmt.Stringer](values []T) string {
 	return strings.Join(all, ",")
 }
 
-// Kubeconfig is the path of the administrator's kubeconfig file.
+// Kubeconfig returns the path of the administrator's kubeconfig file.
 func (c Cluster) Kubeconfig() string { return filepath.Join(c.StateDir, "kubeconfig") }
 
-// etc is the path of a configuration file of a machine.
+// etc returns the path of a configuration file of a machine.
 func (c Cluster) etc(machine, file string) string {
 	return filepath.Join(c.StateDir, machine, "etc", file)
 }

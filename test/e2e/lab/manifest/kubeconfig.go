@@ -7,7 +7,7 @@ import (
 	clientapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// kubeconfig is the administrator's kubeconfig. The server's address exists in the lab's namespaces only.
+// kubeconfig returns the administrator's kubeconfig. The server's address exists in the lab's namespaces only.
 func (c Cluster) kubeconfig() ([]byte, error) {
 	const name = "netpol-lab"
 	cfg := clientapi.NewConfig()

@@ -120,7 +120,7 @@ func TestNodeFilesAreWellFormed(t *testing.T) {
 			}
 		}
 		if strings.Contains(string(f.Data), "<no value>") {
-			t.Errorf("%s has a value that is not there", name)
+			t.Errorf("%s contains a missing value", name)
 		}
 		var v any
 		var err error
@@ -150,7 +150,7 @@ func TestKubeconfigOpensTheServer(t *testing.T) {
 		}
 		i := slices.IndexFunc(files, func(f File) bool { return f.Path == c.Kubeconfig() })
 		if i < 0 || !files[i].Secret {
-			t.Fatal("there is no kubeconfig among the files that is for root only")
+			t.Fatal("no kubeconfig among the files is for root only")
 		}
 		cfg, err := clientcmd.RESTConfigFromKubeConfig(files[i].Data)
 		if err != nil || cfg.Host != want || cfg.BearerToken != c.Credentials.Token {

@@ -57,8 +57,8 @@ func (c Cluster) Flannel(n Node) Process {
 			c.Bin["flanneld"],
 			"--kube-subnet-mgr",
 			"--kubeconfig-file=" + c.Kubeconfig(),
-			// By its name it is found for every family; the addresses are the node's own, no link-local one. Given an
-			// IPv6 address alone, host-gw takes it for one behind a translation of addresses.
+			// Given a name, flanneld finds the interface's addresses of every family: the node's own, none that is
+			// link-local. Given only an IPv6 address, host-gw assumes that it is behind address translation.
 			"--iface=" + c.Interface,
 			"--net-config-path=" + c.etc(n.Name, "net-conf.json"),
 			"--subnet-file=" + SubnetFile,
@@ -68,7 +68,7 @@ func (c Cluster) Flannel(n Node) Process {
 	}
 }
 
-// flannelConfig is the file that tells Flannel what to do, the same on every node.
+// flannelConfig returns Flannel's configuration file, which is the same on every node.
 func (c Cluster) flannelConfig() ([]byte, error) {
 	type backend struct{ Type string }
 	cfg := struct {
@@ -89,7 +89,7 @@ func (c Cluster) flannelConfig() ([]byte, error) {
 	return json.MarshalIndent(cfg, "", "  ")
 }
 
-// NodeFiles are the files these processes read.
+// NodeFiles returns the files that these processes read.
 func (c Cluster) NodeFiles(n Node) ([]File, error) {
 	flannel, err := c.flannelConfig()
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab/progress"
 )
 
-// heartbeat is how often a long build says that it still goes on.
+// heartbeat is how often a long build reports that it is still running.
 const heartbeat = 15 * time.Second
 
 // Builder builds parts into a cache.
@@ -30,11 +30,11 @@ type Builder struct {
 	Source string
 	// Cache is the folder the executables are kept in.
 	Cache string
-	// Progress is told what goes on.
+	// Progress prints what is being built.
 	Progress *progress.Printer
 }
 
-// Ensure builds the parts that the cache lacks and returns the folder of each, by the part's name.
+// Ensure builds the parts that the cache lacks and returns the folder of each part, by its name.
 func (b Builder) Ensure(ctx context.Context, all []Part) (map[string]string, error) {
 	if err := os.MkdirAll(b.Cache, 0o755); err != nil {
 		return nil, fmt.Errorf("cache: %w", err)
@@ -74,7 +74,8 @@ func (b Builder) ensure(ctx context.Context, r Recipe, title string) (string, er
 	}
 	b.Progress.Step("building %s: %s", title, strings.Join(r.Part.names(), ", "))
 	start := time.Now()
-	// The executables are built beside their place and moved there as a whole: what is there is complete.
+	// The executables are built in a temporary folder and moved into place as a whole, so that a folder that exists
+	// is complete.
 	tmp, err := os.MkdirTemp(b.Cache, r.Part.Name+".build-")
 	if err != nil {
 		return "", err
@@ -91,7 +92,7 @@ func (b Builder) ensure(ctx context.Context, r Recipe, title string) (string, er
 	return dir, nil
 }
 
-// removeOthers removes what former pins of a part left. A failure costs disk space only.
+// removeOthers removes what earlier pins of a part left. A failure only costs disk space.
 func (b Builder) removeOthers(name string) {
 	const stampLen = 16
 	old, _ := filepath.Glob(filepath.Join(b.Cache, name+"-"+strings.Repeat("?", stampLen)))
@@ -129,15 +130,15 @@ func (b Builder) build(ctx context.Context, r Recipe, tmp, title string) error {
 	return nil
 }
 
-// buildTest builds a package of tests as an executable. `go test -c` does not say how far it is: what the tests
-// import is built before, by `go build`, which does.
+// buildTest builds a package of tests as an executable. `go test -c` does not show its progress, so what the tests
+// import is built first, by `go build`, which does.
 func (b Builder) buildTest(ctx context.Context, r Recipe, source string, p Program, out, modfile, title string) error {
 	list := exec.CommandContext(ctx, "go", append(append([]string{"list"}, r.listFlags(modfile)...),
 		"-f", `{{join .TestImports "\n"}}{{"\n"}}{{join .XTestImports "\n"}}`, p.Package)...)
 	list.Dir, list.Env = source, buildEnv()
 	imports, err := list.Output()
 	if err != nil {
-		return fmt.Errorf("find what the tests of %s import: %w", p.Package, err)
+		return fmt.Errorf("list what the tests of %s import: %w", p.Package, err)
 	}
 	build := append([]string{"build", "-v"}, r.flags(modfile)...)
 	if err := b.goBuild(ctx, source, append(build, strings.Fields(string(imports))...), title); err != nil {
@@ -147,10 +148,10 @@ func (b Builder) buildTest(ctx context.Context, r Recipe, source string, p Progr
 	return b.goBuild(ctx, source, append(test, p.Package), title)
 }
 
-// buildEnv is the environment of a build: no C compiler is needed, and none of its libraries at run time.
+// buildEnv returns the environment of a build that needs no C compiler, and no C library at run time.
 func buildEnv() []string { return append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off") }
 
-// builtName is the file name that `go build` gives the executable of a main package: the last element of the
+// builtName returns the file name that `go build` gives the executable of a main package: the last element of the
 // import path that is not a major version.
 func builtName(pkg string) string {
 	base := path.Base(pkg)
@@ -160,12 +161,12 @@ func builtName(pkg string) string {
 	return base
 }
 
-// goBuild runs `go build` at a low priority: it has minutes, whoever works beside it may not.
+// goBuild runs `go build` at a low priority: the build may take minutes, but other work on the machine may not.
 func (b Builder) goBuild(ctx context.Context, dir string, args []string, title string) error {
 	cmd := exec.CommandContext(ctx, "nice", append([]string{"-n", "10", "go"}, args...)...)
 	cmd.Dir = dir
 	cmd.Env = buildEnv()
-	// Asked to end, `go build` ends its compilers and removes its temporary files.
+	// When interrupted, `go build` stops its compilers and removes its temporary files.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
 	stderr, err := cmd.StderrPipe()
@@ -240,7 +241,7 @@ func goEnv(ctx context.Context, name string) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// lock takes an exclusive lock on a file and returns what gives it back.
+// lock takes an exclusive lock on a file and returns a function that releases it.
 func lock(ctx context.Context, file string) (func(), error) {
 	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {

@@ -77,7 +77,7 @@ func Catalog() []Part {
 	}
 }
 
-// Optional lists the parts that no cluster needs, but a suite of tests that runs on it.
+// Optional lists the parts that a test suite on a cluster needs, but the cluster itself does not.
 func Optional() []Part {
 	return []Part{
 		{
@@ -94,7 +94,7 @@ func Optional() []Part {
 			Name:   E2ETest,
 			Module: "k8s.io/kubernetes",
 			Tests:  []Program{{"k8s.io/kubernetes/test/e2e", "e2e.test"}},
-			// Ginkgo runs the specs in parallel; it has to be of the release that e2e.test is written with.
+			// Ginkgo runs the specs in parallel. It must be the release that e2e.test is written with.
 			Programs:    []Program{{"github.com/onsi/ginkgo/v2/ginkgo", "ginkgo"}},
 			VersionVars: kubernetesVersion(),
 		},
@@ -111,7 +111,7 @@ func Optional() []Part {
 	}
 }
 
-// kubernetesVersion are the variables by which the programs of a Kubernetes release know it.
+// kubernetesVersion lists the variables that tell the programs of a Kubernetes release its version.
 func kubernetesVersion() []string {
 	return []string{
 		"k8s.io/component-base/version.gitVersion",

@@ -2,7 +2,7 @@
 // go.sum files below test/e2e/parts, and keeps them in a cache outside the repository.
 //
 // A part's folder in the cache carries a stamp of everything that decides its content: module files, programs,
-// flags and the Go release. A changed pin makes another stamp and so another build; an unchanged one costs
+// flags and the Go release. A changed pin changes the stamp and so causes another build. An unchanged one costs
 // nothing. The package does not start anything it builds.
 package parts
 
@@ -16,7 +16,7 @@ type Program struct {
 
 // Part is a module of programs that is built and cached as a whole.
 type Part struct {
-	// Name is the part's folder, in the repository below test/e2e/parts as in the cache.
+	// Name is the part's folder, both below test/e2e/parts in the repository and in the cache.
 	Name string
 	// Module is the module whose release the part is named after, as go.mod requires it.
 	Module string
@@ -24,7 +24,7 @@ type Part struct {
 	Programs []Program
 	// Tests are packages of tests, each to be built as an executable.
 	Tests []Program `json:",omitempty"`
-	// Sources are the files of the part's folder that programs of its own consist of.
+	// Sources are the files in the part's folder that make up programs of its own.
 	Sources []string `json:",omitempty"`
 	// Tags are build tags.
 	Tags []string

@@ -37,7 +37,7 @@ func TestCatalogIsPinned(t *testing.T) {
 		}
 	}
 	for _, p := range all {
-		// A source that is not listed could change without another build.
+		// A source that is not listed could change without causing another build.
 		files, err := filepath.Glob(filepath.Join(source, p.Name, "*", "*.go"))
 		if err != nil {
 			t.Fatal(err)
@@ -49,7 +49,7 @@ func TestCatalogIsPinned(t *testing.T) {
 				t.Fatal(err)
 			}
 			if r.Files[name] == "" {
-				t.Errorf("%s: %s does not decide whether it is built again", p.Name, name)
+				t.Errorf("%s: a change of %s does not cause another build", p.Name, name)
 			}
 		}
 	}

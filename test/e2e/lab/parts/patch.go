@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// patch makes a copy of the part's module with the part's replacements below tmp, and returns a go.mod file
-// that builds from it. A part that replaces nothing is built as it is: the result is then the empty string.
-// The copy is of the module that go.sum vouches for.
+// patch makes a copy of the part's module with the part's replacements below tmp, and returns a go.mod file that
+// builds from it. For a part that replaces nothing, the result is the empty string, and the part is built as it is.
+// The copy is of the module that go.sum verifies.
 func patch(ctx context.Context, r Recipe, source, tmp string) (modfile string, err error) {
 	if len(r.Part.Replace) == 0 {
 		return "", nil

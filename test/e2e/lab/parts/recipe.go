@@ -12,7 +12,8 @@ import (
 	"strings"
 )
 
-// recipeVersion is raised when this package changes what a build produces in a way that its inputs do not show.
+// recipeVersion must be raised when a change to this package changes what a build produces, but not the build's
+// inputs.
 const recipeVersion = 1
 
 // Recipe is everything that decides the content of a part's executables.
@@ -50,7 +51,7 @@ func ReadRecipe(part Part, dir, goVersion, goArch string) (Recipe, error) {
 	return r, nil
 }
 
-// Release is the version that a part is pinned to, of which source holds the folder.
+// Release returns the version that a part is pinned to. source is the folder that holds the parts' folders.
 func Release(part Part, source string) (string, error) {
 	data, err := os.ReadFile(filepath.Join(source, part.Name, "go.mod"))
 	if err != nil {
@@ -69,7 +70,8 @@ func pinned(goMod, module string) (string, error) {
 	return m[1], nil
 }
 
-// Stamp names the recipe's result: equal recipes have equal stamps, different ones different stamps.
+// Stamp returns a name for the recipe's result. Equal recipes have equal stamps, different recipes have different
+// ones.
 func (r Recipe) Stamp() (string, error) {
 	text, err := json.Marshal(struct {
 		Version int
@@ -82,12 +84,12 @@ func (r Recipe) Stamp() (string, error) {
 	return hex.EncodeToString(sum[:8]), nil
 }
 
-// args are the arguments of `go build`, but for the packages.
+// args returns the arguments of `go build`, except the packages.
 func (r Recipe) args(out, modfile string) []string {
 	return append([]string{"build", "-v", "-o", out}, r.flags(modfile)...)
 }
 
-// flags are the arguments that `go build` and `go test -c` have in common.
+// flags returns the arguments that `go build` and `go test -c` have in common.
 func (r Recipe) flags(modfile string) []string {
 	ldflags := []string{"-s", "-w"}
 	for _, v := range r.Part.VersionVars {
@@ -97,7 +99,7 @@ func (r Recipe) flags(modfile string) []string {
 	return append(args, r.listFlags(modfile)...)
 }
 
-// listFlags are the flags of `go list` by which it sees what a build sees.
+// listFlags returns the flags with which `go list` sees what a build sees.
 func (r Recipe) listFlags(modfile string) []string {
 	args := []string{"-mod=readonly"}
 	if len(r.Part.Tags) > 0 {

@@ -1,4 +1,4 @@
-// Package progress prints what the lab is doing, a line a step, each with the seconds since the beginning. It
+// Package progress prints what the lab is doing, one line for each step, with the seconds since the beginning. It
 // decides nothing.
 package progress
 
@@ -28,7 +28,7 @@ func (p *Printer) Step(format string, args ...any) {
 	_, _ = fmt.Fprintf(p.out, "%6.1fs  %s\n", p.Elapsed().Seconds(), fmt.Sprintf(format, args...))
 }
 
-// Elapsed is the time since the beginning.
+// Elapsed returns the time since the beginning.
 func (p *Printer) Elapsed() time.Duration {
 	return time.Since(p.start)
 }

@@ -28,7 +28,8 @@ func (t Trace) cgroups() ([]string, error) {
 	return all, nil
 }
 
-// subtree lists a directory and all below it, children first. One that is not there has none.
+// subtree lists a directory and everything below it, children first. The list is empty if there is no such
+// directory.
 func subtree(dir string) ([]string, error) {
 	var all []string
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -44,7 +45,7 @@ func subtree(dir string) ([]string, error) {
 	return all, err
 }
 
-// RemoveCgroups removes the lab's cgroups. One that still holds processes stays and is an error.
+// RemoveCgroups removes the lab's cgroups. A cgroup that still holds processes stays, and is an error.
 func (t Trace) RemoveCgroups() error {
 	all, err := t.cgroups()
 	if err != nil {

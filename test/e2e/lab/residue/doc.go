@@ -1,11 +1,11 @@
-// Package residue finds what a lab left behind on this machine: processes, mounts, cgroups. It removes
-// cgroups, which nothing else removes; it ends no process.
+// Package residue finds what a lab left behind on this machine: processes, mounts, cgroups. It removes cgroups,
+// which nothing else removes. It kills no process.
 //
-// Namespaces are not looked for by their numbers, which the kernel gives out again at once: a namespace is
-// held by a process or by a mount, and those are.
+// It does not look for namespaces by their numbers, which the kernel reuses at once. A namespace is held by a
+// process or a mount, and it finds those.
 package residue
 
-// Trace is by what a lab's remains are known.
+// Trace says how a lab's leftovers are recognized.
 type Trace struct {
 	// StateDir is the lab's folder: mounts below it are the lab's, and processes that are marked with it.
 	StateDir string

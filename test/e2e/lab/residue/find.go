@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Find lists what is there, a line each. An empty list means that nothing is.
+// Find lists what is left, one line each. The list is empty if nothing is left.
 func (t Trace) Find() ([]string, error) {
 	processes, err := t.Processes()
 	if err != nil {

@@ -17,8 +17,8 @@ type Process struct {
 	Name string
 }
 
-// Processes lists the lab's processes: those that carry its marker, and those that are in a namespace of one
-// of its machines that live.
+// Processes lists the lab's processes: those that carry its marker, and those in a namespace of one of its live
+// machines.
 func (t Trace) Processes() ([]Process, error) {
 	machines, err := machine.Find(t.StateDir)
 	if err != nil {
@@ -61,13 +61,13 @@ func (t Trace) owns(pid int, held map[namespace]bool) bool {
 	return false
 }
 
-// namespace names a namespace as long as it is held.
+// namespace identifies a namespace while it is held.
 type namespace struct {
 	kind  string
 	inode uint64
 }
 
-// namespacesOf lists the namespaces of a process; one that is gone has none.
+// namespacesOf lists the namespaces of a process. The list is empty if the process is gone.
 func namespacesOf(pid int) []namespace {
 	var all []namespace
 	for _, kind := range []string{"pid", "mnt", "net"} {

@@ -42,7 +42,7 @@ func TestProcessesFindsTheMarked(t *testing.T) {
 	if err != nil || len(got) != 1 || got[0].Ref.PID != cmd.Process.Pid || got[0].Name != "sleep" {
 		t.Errorf("processes %+v, %v, want sleep, %d", got, err, cmd.Process.Pid)
 	}
-	// A name that begins alike is another lab's.
+	// A state directory with a common prefix belongs to another lab.
 	got, err = Trace{StateDir: dir[:len(dir)-1]}.Processes()
 	if err != nil || len(got) != 0 {
 		t.Errorf("processes of another lab: %+v, %v", got, err)
@@ -65,6 +65,6 @@ func TestSubtreeListsChildrenFirst(t *testing.T) {
 		t.Errorf("subtree %q, want %q", got, want)
 	}
 	if got, err := subtree(filepath.Join(dir, "none")); err != nil || len(got) != 0 {
-		t.Errorf("a directory that is not there: %q, %v", got, err)
+		t.Errorf("a missing directory: %q, %v", got, err)
 	}
 }

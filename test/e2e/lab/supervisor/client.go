@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// Client speaks to the supervisor behind a unix socket. Its zero value is of no use; it holds no connection.
+// Client is a client of the supervisor behind a unix socket. Its zero value is not usable. It holds no connection.
 type Client struct {
 	// Socket is the path of the supervisor's socket.
 	Socket string
 }
 
-// Start starts a process. It fails if one of that name runs, or if the program cannot be executed.
+// Start starts a process. It fails if a process of that name runs, or if the program cannot be executed.
 func (c Client) Start(ctx context.Context, spec Spec) (Status, error) {
 	return c.one(ctx, request{Op: opStart, Spec: spec})
 }
@@ -34,14 +34,13 @@ func (c Client) Run(ctx context.Context, spec Spec) (Status, error) {
 	return c.Wait(ctx, spec.Name)
 }
 
-// Signal sends a signal to the named process. One that has ended gets none, and that is no error.
+// Signal sends a signal to the named process. It does nothing if the process has ended.
 func (c Client) Signal(ctx context.Context, name string, sig syscall.Signal) error {
 	_, err := c.call(ctx, request{Op: opSignal, Name: name, Signal: int(sig)})
 	return err
 }
 
-// Stop asks the named process to end, kills its process group when the grace is over, and returns what became
-// of it.
+// Stop asks the named process to end, kills its process group after grace, and returns its final status.
 func (c Client) Stop(ctx context.Context, name string, grace time.Duration) (Status, error) {
 	if err := c.Signal(ctx, name, syscall.SIGTERM); err != nil {
 		return Status{}, err

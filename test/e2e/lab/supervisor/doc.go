@@ -1,10 +1,9 @@
-// Package supervisor is the first process of a machine of the lab: it starts the machine's processes, keeps
-// what became of each, reaps orphans, and answers a client over a unix socket, one JSON request and one JSON
-// answer a connection.
+// Package supervisor is the first process of a machine of the lab: it starts the machine's processes, keeps the
+// status of each, reaps orphans, and answers a client over a unix socket, with one JSON request and one JSON answer
+// per connection.
 //
-// It decides nothing about what runs: its client says what to start and stop. It never restarts a process,
-// because a lab whose parts crash must say so. Being process 1 of a PID namespace, its own end is the end of
-// every process of the machine; the kernel sees to that.
+// Its client decides what to start and stop. It never restarts a process, because a crash in the lab must not be
+// hidden. It is process 1 of a PID namespace: when it ends, the kernel kills every process of the machine.
 package supervisor
 
 import "time"
@@ -19,11 +18,11 @@ type Spec struct {
 	Env []string `json:"env,omitempty"`
 	// Dir is the working directory, "/" if empty.
 	Dir string `json:"dir,omitempty"`
-	// Log is the file that takes standard output and error; it is appended to.
+	// Log is the file to which standard output and error are appended.
 	Log string `json:"log"`
 }
 
-// Status is what is known of a process that was started.
+// Status is what is known about a process that was started.
 type Status struct {
 	Spec Spec `json:"spec"`
 	// PID is the process's number in the machine's PID namespace.

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// reap collects every child that ends, the server's own and the orphans that fall to process 1.
+// reap collects every child that ends, the server's own and the orphans that process 1 inherits.
 func (s *Server) reap(ctx context.Context) {
 	died := make(chan os.Signal, 1)
 	signal.Notify(died, syscall.SIGCHLD)

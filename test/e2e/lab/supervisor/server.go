@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Server starts processes and reaps them. It must be the only one in its process that waits for children.
+// Server starts processes and reaps them. Nothing else in its process may wait for children.
 type Server struct {
 	mu    sync.Mutex
 	procs map[string]*process
@@ -55,7 +55,7 @@ func (s *Server) answer(conn net.Conn) {
 		_ = json.NewEncoder(conn).Encode(response{Error: "read request: " + err.Error()})
 		return
 	}
-	// The client is gone or has said all it had to say: either way this read ends when the client hangs up.
+	// The client has sent its request or is gone. Either way, this read returns when the client hangs up.
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
@@ -104,7 +104,7 @@ func (s *Server) start(spec Spec) (Status, error) {
 		spec.Dir = "/"
 	}
 
-	// The lock is held from the start to the registration: the reaper cannot meet an unknown child that is ours.
+	// The lock is held from the start to the registration, so that the reaper cannot take our child for an orphan.
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if old := s.procs[spec.Name]; old != nil && old.status.Running {
@@ -138,8 +138,8 @@ func (s *Server) signal(name string, sig syscall.Signal, group bool) error {
 	if p == nil {
 		return fmt.Errorf("no process %s was started", name)
 	}
-	// Not yet marked as ended means not yet reaped, or the reaper waits for the lock: the number is still its own
-	// or belongs to nobody, since numbers are not used again at once.
+	// A process that is not marked as ended has not been reaped, or the reaper waits for the lock. The PID is still
+	// its own or free, because PIDs are not reused at once.
 	if !p.status.Running {
 		return nil
 	}

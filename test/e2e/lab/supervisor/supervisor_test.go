@@ -14,8 +14,8 @@ import (
 	"github.com/netpol-agent/netpol-agent/test/e2e/lab/supervisor"
 )
 
-// serveEnv makes the test binary a supervisor on the socket it names: the reaper must not share a process with
-// the tests' own children.
+// serveEnv makes the test binary a supervisor on the socket it names, because the reaper must not share a process
+// with the tests' own children.
 const serveEnv = "SUPERVISOR_TEST_SOCKET"
 
 func TestMain(m *testing.M) {
