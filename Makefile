@@ -75,7 +75,8 @@ nightly: ## checks that take too long for every change: Cyclonus, every kind of 
 	@hack/test-all.sh nightly
 
 .PHONY: lint
-lint: bin/golangci-lint ## formatting, go vet, linters, import rules
+lint: bin/golangci-lint ## formatting, go vet, linters, import rules, go.mod
+	$(GO) mod tidy -diff
 	bin/golangci-lint run ./...
 	cd hack/image && ../../bin/golangci-lint run ./...
 
