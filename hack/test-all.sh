@@ -94,12 +94,12 @@ change() {
 	for target in build lint unit chart-test; do
 		run "$target"
 	done
-	# Phases with clusters mostly wait, the others compute. install-test uses the demo's cluster. The later ones
-	# have their own.
-	lanes "demo install-test cluster-down monitoring-test conformance-ci" "kernel property fuzz"
-	# These measure times and want the machine to themselves.
-	run swap
-	run bench
+	# Clusters mostly wait, the others compute.
+	lanes "monitoring-test conformance-ci demo" "kernel property fuzz"
+	# These judge times and want the machine to themselves. install-test uses the demo's cluster.
+	for target in install-test cluster-down swap bench; do
+		run "$target"
+	done
 }
 
 # nightly has more cases, longer runs, and every cluster: two to three hours.
