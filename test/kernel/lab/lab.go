@@ -261,7 +261,24 @@ func (l *Lab) wire(a *Namespace, nameA string, b *Namespace, nameB string) (netl
 	l.impatient(b, nameB)
 	l.check(a.links.LinkSetUp(endA), nameA+" up")
 	l.check(b.links.LinkSetUp(endB), nameB+" up")
+	a.waitUp(l.t, nameA)
+	b.waitUp(l.t, nameB)
 	return endA, endB
+}
+
+// waitUp waits until the kernel has noticed that a link is up, which it does some time after both ends are. Until then it
+// drops what is sent there, and a bridge does not forward what arrives there.
+func (n *Namespace) waitUp(t testing.TB, name string) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		link, err := n.links.LinkByName(name)
+		if err == nil && link.Attrs().OperState == netlink.OperUp {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("namespace %s: %s is not up: %v", n.Name, name, err)
+		}
+	}
 }
 
 func (l *Lab) check(err error, what string) {

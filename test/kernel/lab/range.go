@@ -63,6 +63,7 @@ func NewRange(t testing.TB, pods, uplink []netip.Prefix) *Range {
 		l.check(r.Node.links.LinkSetARPOff(link), "ARP off")
 		l.check(r.Node.links.LinkSetUp(link), "up")
 	}
+	r.Node.waitUp(t, bridge.Name)
 	r.Node.address(t, bridge, pods...)
 	r.Node.address(t, here, uplink...)
 	for _, p := range uplink {
