@@ -57,7 +57,7 @@ func (w *words) Entry(a netip.Addr, _ *program.Local, to [2]*Combination) {
 	delete(w.entry, a)
 	for _, c := range to {
 		if c != nil {
-			w.entry[a] += c.Meaning
+			w.entry[a] += c.Chain
 		}
 	}
 }
@@ -186,6 +186,11 @@ func TestStepsEqualAStart(t *testing.T) {
 			fresh.book.Apply(next, next.Everything())
 			if w.text() != fresh.text() {
 				t.Fatalf("after the steps:\n%s\nfrom scratch:\n%s", w.text(), fresh.text())
+			}
+			for a, chain := range w.entry {
+				if w.book.chains[chain] == nil {
+					t.Fatalf("%s is led to chain %q, which does not exist", a, chain)
+				}
 			}
 			if counts != w.book.counts || counts != (Counts{V4: len(w.book.locals)}) {
 				t.Fatalf("%+v addresses were announced, %+v counted, %d known", counts, w.book.counts, len(w.book.locals))

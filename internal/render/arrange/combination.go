@@ -13,6 +13,8 @@ type Combination struct {
 	Stacks    []program.StackID
 	// Meaning spells the combination out. Names of chains follow from it, so that they survive restarts.
 	Meaning string
+	// Chain is the name of the chain where the combination begins to judge.
+	Chain string
 	// Policies are those of all tiers, from the last to the first, which is the order in which their chains are made.
 	Policies []program.PolicyRef
 
@@ -147,7 +149,17 @@ func (b *Book[C, S, E]) spellOut(c *Combination, p *program.Program) Unit[C, S] 
 		}
 		accept = next
 	}
+	c.Chain = accept
 	return u
+}
+
+// IsolatedBy names policies in the comment of what they isolate.
+func IsolatedBy(refs []program.PolicyRef) string {
+	parts := make([]string, len(refs))
+	for i, ref := range refs {
+		parts[i] = ref.String()
+	}
+	return "isolated by " + strings.Join(parts, ", ")
 }
 
 // links finds combinations by what they depend on.

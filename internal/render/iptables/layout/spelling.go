@@ -2,7 +2,6 @@ package layout
 
 import (
 	"net/netip"
-	"strings"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/arrange"
@@ -22,7 +21,7 @@ func (l *family) Tier(u *unit, p *program.Program, tier *program.Tier, at arrang
 	d := at.Combination.Direction
 	c := &ruleset.Chain{Name: tierChain(at)}
 	if at.Entry() {
-		c.Rules = append(c.Rules, midStream(isolatedBy(at.Combination.Policies)))
+		c.Rules = append(c.Rules, midStream(arrange.IsolatedBy(at.Combination.Policies)))
 	}
 	v := verdicts{program.Accept: goOn(at.Accept), program.Pass: goOn(at.Pass), program.Deny: gotoTo(chainDenied)}
 	for _, ref := range tier.Policies {
@@ -45,14 +44,6 @@ func goOn(chain string) ruleset.Target {
 	return gotoTo(chain)
 }
 
-func isolatedBy(refs []program.PolicyRef) string {
-	parts := make([]string, len(refs))
-	for i, ref := range refs {
-		parts[i] = ref.String()
-	}
-	return "isolated by " + strings.Join(parts, ", ")
-}
-
 // Policy implements arrange.Spelling. Policies have no chains of their own here: a chain that is jumped to could not
 // return past its caller.
 func (l *family) Policy(*program.Policy, program.Direction) arrange.Unit[ruleset.Chain, ruleset.Set] {
@@ -66,7 +57,7 @@ func (l *family) Entry(a netip.Addr, local *program.Local, to [2]*arrange.Combin
 		entry := ""
 		switch {
 		case to[d] != nil:
-			entry = tierChain(arrange.Position{Combination: to[d]})
+			entry = to[d].Chain
 		case local != nil && local.Isolated():
 			entry = chainOpen
 		}

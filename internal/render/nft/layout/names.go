@@ -27,9 +27,9 @@ func tierParts(at arrange.Position) []string {
 	return []string{"pods", c.Direction.String(), digest(c.Meaning), fmt.Sprintf("%d.%d", at.Stack, at.Tier)}
 }
 
-// tierChain names the chain of a tier. The one where a combination begins is named after the combination alone.
-func tierChain(at arrange.Position) string {
-	parts := tierParts(at)
+// tierChain names the chain of a tier by its parts. The one where a combination begins is named after the combination
+// alone.
+func tierChain(at arrange.Position, parts []string) string {
 	if at.Entry() {
 		parts = parts[:3]
 	}

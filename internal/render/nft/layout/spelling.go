@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/netpol-agent/netpol-agent/internal/compiler/program"
 	"github.com/netpol-agent/netpol-agent/internal/render/arrange"
@@ -19,15 +18,15 @@ func (l *Layout) Judges(netip.Addr) bool { return true }
 // Tier implements arrange.Spelling. A tier is one chain. It jumps to the chain of a policy if an accept means the same
 // in both, and otherwise holds the policy's rules itself.
 func (l *Layout) Tier(u *unit, p *program.Program, tier *program.Tier, at arrange.Position) string {
-	d := at.Combination.Direction
-	c := &ruleset.Chain{Name: tierChain(at)}
+	d, parts := at.Combination.Direction, tierParts(at)
+	c := &ruleset.Chain{Name: tierChain(at, parts)}
 	if len(tier.Policies) > 0 {
-		c.Comment = ruleset.Comment(isolatedBy(tier.Policies))
+		c.Comment = ruleset.Comment(arrange.IsolatedBy(tier.Policies))
 	}
 	v := verdicts{
 		program.Accept: goOn(at.Accept, d), program.Pass: goOn(at.Pass, d), program.Deny: gotoChain(chainDenied),
 	}
-	rules := ruleWriter{unit: u, chain: c, families: l.families, verdicts: v, inside: tierParts(at)}
+	rules := ruleWriter{unit: u, chain: c, families: l.families, verdicts: v, inside: parts}
 	for _, ref := range tier.Policies {
 		pol := p.Policies[ref]
 		switch {
@@ -57,14 +56,6 @@ func onlyAccepts(rules []program.Rule) bool {
 	return !slices.ContainsFunc(rules, func(r program.Rule) bool { return r.Verdict != program.Accept })
 }
 
-func isolatedBy(refs []program.PolicyRef) string {
-	parts := make([]string, len(refs))
-	for i, ref := range refs {
-		parts[i] = ref.String()
-	}
-	return "isolated by " + strings.Join(parts, ", ")
-}
-
 // Policy implements arrange.Spelling, for policies whose rules all accept.
 func (l *Layout) Policy(pol *program.Policy, d program.Direction) arrange.Unit[ruleset.Chain, ruleset.Set] {
 	var u unit
@@ -81,7 +72,7 @@ func (l *Layout) Entry(a netip.Addr, local *program.Local, to [2]*arrange.Combin
 	for _, d := range program.Directions() {
 		var v ruleset.Verdict
 		if to[d] != nil {
-			v = gotoChain(tierChain(arrange.Position{Combination: to[d]}))
+			v = gotoChain(to[d].Chain)
 		}
 		l.lead(dispatchMap(d, f), ruleset.Elem{A: a}, v, to[d] != nil)
 	}
